@@ -1,0 +1,62 @@
+"""From raw text to a small language model: exact, fast byte-level BPE and a readable Transformer laboratory.
+
+The public names are imported lazily: who uses the tokenizer never pays for torch.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from cs336.errors import Cs336Error, MissingDependencyError
+
+if TYPE_CHECKING:
+    from cs336.config import ModelConfig
+    from cs336.generate import generate, generate_stream
+    from cs336.nn import TransformerLM
+    from cs336.tokenizer import Tokenizer, train_bpe, train_bpe_from_iterator
+    from cs336.training import train
+
+__all__ = [
+    "Cs336Error",
+    "ModelConfig",
+    "Tokenizer",
+    "TransformerLM",
+    "__version__",
+    "generate",
+    "generate_stream",
+    "train",
+    "train_bpe",
+    "train_bpe_from_iterator",
+]
+
+_HOME = {
+    "ModelConfig": "cs336.config",
+    "Tokenizer": "cs336.tokenizer",
+    "TransformerLM": "cs336.nn",
+    "generate": "cs336.generate",
+    "generate_stream": "cs336.generate",
+    "train": "cs336.training",
+    "train_bpe": "cs336.tokenizer",
+    "train_bpe_from_iterator": "cs336.tokenizer",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        return importlib.import_module("cs336._bpe").__version__
+    if name not in _HOME:
+        raise AttributeError(f"module 'cs336' has no attribute {name!r}")
+    try:
+        module = importlib.import_module(_HOME[name])
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.split(".")[0] == "cs336":
+            raise
+        raise MissingDependencyError(
+            f"cs336.{name} needs {error.name}, which is not installed; get it with: pip install 'cs336[torch]'"
+        ) from error
+    return getattr(module, name)
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,0 +1,89 @@
+"""Typed exceptions. Every message says what is wrong, where, and what to do.
+
+Files that the operating system refuses raise Python's own ``OSError`` subclasses, with the path in the message.
+"""
+
+from __future__ import annotations
+
+__all__ = [
+    "CheckpointError",
+    "ConfigError",
+    "CorpusError",
+    "Cs336Error",
+    "DataError",
+    "DisallowedSpecialTokenError",
+    "FormatError",
+    "MemoryLimitError",
+    "MissingDependencyError",
+    "NonFiniteLossError",
+    "PatternError",
+    "SpecialTokenError",
+    "TextEncodingError",
+    "TokenIdError",
+    "UnrepresentableError",
+    "VocabularyError",
+]
+
+
+class Cs336Error(Exception):
+    """Base of everything this package raises on purpose."""
+
+
+class PatternError(Cs336Error, ValueError):
+    """A pre-tokenization pattern that cannot be honoured."""
+
+
+class SpecialTokenError(Cs336Error, ValueError):
+    """A special token that is empty, given twice, or clashes."""
+
+
+class DisallowedSpecialTokenError(Cs336Error, ValueError):
+    """A text contains a special token where none is allowed."""
+
+
+class VocabularyError(Cs336Error, ValueError):
+    """A vocabulary, its size or its merges do not make a tokenizer."""
+
+
+class FormatError(Cs336Error, ValueError):
+    """A file is not what its format says."""
+
+
+class UnrepresentableError(Cs336Error, ValueError):
+    """A file format cannot hold this tokenizer exactly."""
+
+
+class TextEncodingError(Cs336Error, ValueError):
+    """A text is not valid UTF-8."""
+
+
+class CorpusError(Cs336Error, ValueError):
+    """A corpus holds no text."""
+
+
+class TokenIdError(Cs336Error, ValueError):
+    """A token id is not in the vocabulary."""
+
+
+class MemoryLimitError(Cs336Error, MemoryError):
+    """Memory ran out, or a stated limit would be passed."""
+
+
+class ConfigError(Cs336Error, ValueError):
+    """A configuration that is not valid."""
+
+
+class DataError(Cs336Error, ValueError):
+    """A token file that cannot be trained on."""
+
+
+class CheckpointError(Cs336Error, ValueError):
+    """A checkpoint that is missing, damaged, or of another run."""
+
+
+class NonFiniteLossError(Cs336Error, ArithmeticError):
+    """The loss became NaN or infinite."""
+
+
+class MissingDependencyError(Cs336Error, ImportError):
+    """A part of the package needs an extra that is not installed."""

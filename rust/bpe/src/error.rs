@@ -1,0 +1,136 @@
+//! The one error type of the crate. Every message says what is wrong, where, and what to do.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// Result with this crate's [`enum@Error`].
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// Everything that can go wrong in training, encoding, decoding, reading and writing.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The operating system refused a file.
+    #[error("cannot {action} {}: {source}", path.display())]
+    Io {
+        /// What was tried, as a verb: `read`, `write`, `create`.
+        action: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// The system's reason.
+        source: io::Error,
+    },
+    /// A text file is not UTF-8.
+    #[error(
+        "{origin} is not UTF-8: invalid byte 0x{byte:02x} at byte offset {offset}; convert the text to UTF-8 first"
+    )]
+    NotUtf8 {
+        /// The file, or a description of the input.
+        origin: String,
+        /// Where the invalid byte stands.
+        offset: u64,
+        /// The invalid byte.
+        byte: u8,
+    },
+    /// There is no text at all to work on.
+    #[error("{origin} holds no text; give at least one document")]
+    EmptyCorpus {
+        /// The file, or a description of the input.
+        origin: String,
+    },
+    /// A pre-tokenization pattern that cannot be honoured.
+    #[error("pattern {pattern:?}: {reason}")]
+    Pattern {
+        /// The pattern as given.
+        pattern: String,
+        /// What is wrong with it, where, and what to do.
+        reason: String,
+    },
+    /// A special token that cannot be one.
+    #[error("special token {token:?}: {reason}")]
+    SpecialToken {
+        /// The token as given.
+        token: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// Special text in an input that allows none.
+    #[error(
+        "the text contains the special token {token:?} at character {char_offset} (byte {byte_offset}); \
+         allow it with special=\"token\", or take it as plain text with special=\"text\""
+    )]
+    DisallowedSpecial {
+        /// The token found.
+        token: String,
+        /// Where it starts, in bytes.
+        byte_offset: u64,
+        /// Where it starts, in characters.
+        char_offset: u64,
+    },
+    /// A vocabulary size that cannot hold the alphabet and the special tokens.
+    #[error("vocab_size {asked} is too small: 256 bytes and {special} special tokens need at least {minimum}")]
+    VocabSize {
+        /// The size asked for.
+        asked: u64,
+        /// How many special tokens there are.
+        special: u64,
+        /// The least size possible.
+        minimum: u64,
+    },
+    /// A vocabulary and merges that do not make a tokenizer.
+    #[error("invalid vocabulary: {0}")]
+    Vocabulary(String),
+    /// A file that is not what its format says.
+    #[error("{}: not a valid {format} file: {reason}", path.display())]
+    Format {
+        /// The file.
+        path: PathBuf,
+        /// The name of the format.
+        format: &'static str,
+        /// What is wrong, and where.
+        reason: String,
+    },
+    /// What a format cannot express exactly is refused, never approximated.
+    #[error("cannot write this tokenizer as {format}: {reason}")]
+    Unrepresentable {
+        /// The name of the format.
+        format: &'static str,
+        /// What it cannot hold.
+        reason: String,
+    },
+    /// An id that is no token.
+    #[error("token id {id} at position {position} is not in the vocabulary (ids are below {vocab_size})")]
+    UnknownId {
+        /// The id.
+        id: u64,
+        /// Its index in the sequence.
+        position: usize,
+        /// The greatest id + 1.
+        vocab_size: u64,
+    },
+    /// A count went past 64 bits.
+    #[error("the count of a pre-token or a pair is greater than 2^64 - 1")]
+    CountOverflow,
+    /// An allocation failed, or a stated limit would be passed.
+    #[error("not enough memory: {what} needs {needed} bytes")]
+    OutOfMemory {
+        /// What the memory is for.
+        what: &'static str,
+        /// How much it would take.
+        needed: u64,
+    },
+    /// The caller asked the job to stop.
+    #[error("interrupted")]
+    Interrupted,
+    /// An option outside what it may be.
+    #[error("{0}")]
+    Invalid(String),
+}
+
+impl Error {
+    /// Wraps an I/O error with what was tried and where: `.map_err(Error::io("read", path))`.
+    pub fn io(action: &'static str, path: impl AsRef<Path>) -> impl FnOnce(io::Error) -> Error {
+        let path = path.as_ref().to_path_buf();
+        move |source| Error::Io { action, path, source }
+    }
+}
