@@ -1,0 +1,88 @@
+"""Rotary position embedding."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Self
+
+import torch
+from torch import Tensor, nn
+
+from cs336.errors import ConfigError
+
+__all__ = ["RotaryPositionalEmbedding"]
+
+
+class RotaryPositionalEmbedding(nn.Module):
+    """RoPE: the pair (x[2k], x[2k+1]) at position i turns by the angle i / theta^(2k / d_k) (Su et al. 2021).
+
+    The dot product of a turned query and a turned key then depends on their distance only. Nothing here is learned or
+    saved: the tables of cosines and sines, (max_seq_len, d_k / 2), are made again wherever the module goes.
+    """
+
+    cos: Tensor
+    sin: Tensor
+
+    def __init__(self, theta: float, d_k: int, max_seq_len: int, device: torch.device | str | None = None) -> None:
+        super().__init__()
+        if d_k % 2:
+            raise ConfigError(f"RoPE turns pairs, so d_k must be even, not {d_k}")
+        self.theta = theta
+        self.d_k = d_k
+        self.max_seq_len = max_seq_len
+        self._build_tables(torch.device(device) if device is not None else torch.get_default_device(), torch.float32)
+
+    def _build_tables(self, device: torch.device, dtype: torch.dtype) -> None:
+        exponents = torch.arange(0, self.d_k, 2, dtype=torch.float64, device="cpu") / self.d_k
+        positions = torch.arange(self.max_seq_len, dtype=torch.float64, device="cpu")
+        angles = torch.outer(positions, self.theta**-exponents)  # (max_seq_len, d_k / 2)
+        self.register_buffer("cos", angles.cos().to(device, dtype), persistent=False)
+        self.register_buffer("sin", angles.sin().to(device, dtype), persistent=False)
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        """Follow the model to a device or to float64, but never to a type that cannot tell positions apart.
+
+        In bfloat16 the cosine of a small angle is 1; so a narrower type leaves the tables in float32.
+        """
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        dtype = torch.float64 if self.cos.dtype == torch.float64 else torch.float32
+        self._build_tables(self.cos.device, dtype)
+        return self
+
+    def forward(self, x: Tensor, token_positions: Tensor | None = None) -> Tensor:
+        """Turn each pair by its position's angle.
+
+        Args:
+            x: (..., sequence, d_k).
+            token_positions: (sequence) or (batch..., sequence), each below max_seq_len; None: 0, 1, 2, ... Its batch
+                dimensions are the first ones of x: positions (batch, sequence) suit x (batch, heads, sequence, d_k).
+
+        Returns:
+            (..., sequence, d_k), of the type that came in.
+        """
+        length = x.shape[-2]
+        if token_positions is None:
+            if length > self.max_seq_len:
+                raise ConfigError(
+                    f"a sequence of {length} is longer than the {self.max_seq_len} that RoPE was made for"
+                )
+            cos, sin = self.cos[:length], self.sin[:length]
+        else:
+            positions = _align(token_positions, x.dim() - 1)
+            cos, sin = self.cos[positions], self.sin[positions]
+        even, odd = x[..., 0::2], x[..., 1::2]
+        turned = torch.stack((even * cos - odd * sin, even * sin + odd * cos), dim=-1)
+        return turned.flatten(-2).to(x.dtype)
+
+    def extra_repr(self) -> str:
+        """Show the sizes when the module is printed."""
+        return f"theta={self.theta}, d_k={self.d_k}, max_seq_len={self.max_seq_len}"
+
+
+def _align(positions: Tensor, dims: int) -> Tensor:
+    """(batch..., sequence) -> (batch..., 1..., sequence) with `dims` dimensions; a plain (sequence) stays."""
+    missing = dims - positions.dim()
+    if positions.dim() == 1 or missing <= 0:
+        return positions
+    shape: Any = (*positions.shape[:-1], *([1] * missing), positions.shape[-1])
+    return positions.reshape(shape)
