@@ -2,6 +2,7 @@
 
 mod error;
 mod job;
+pub mod pretokenize;
 pub mod special;
 
 pub use error::{Error, Result};
