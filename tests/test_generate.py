@@ -1,0 +1,258 @@
+from __future__ import annotations
+
+import math
+from collections import Counter
+
+import pytest
+import torch
+from cs336.config import ModelConfig
+from cs336.errors import ConfigError, NonFiniteLossError, TokenIdError
+from cs336.generate import generate, generate_ids, generate_stream
+from cs336.nn import TransformerLM
+from torch import Tensor, nn
+
+END = 256
+CONFIG = ModelConfig(vocab_size=257, context_length=16, d_model=32, num_layers=2, num_heads=4)
+
+
+class ByteStream:
+    """Holds back bytes until they are whole characters."""
+
+    def __init__(self) -> None:
+        self.held = b""
+
+    def push(self, token_id: int) -> str:
+        self.held += b"<|endoftext|>" if token_id == END else bytes([token_id])
+        try:
+            text = self.held.decode()
+        except UnicodeDecodeError as error:
+            if error.reason == "unexpected end of data":
+                return ""
+            text = self.held.decode(errors="replace")
+        self.held = b""
+        return text
+
+    def finish(self) -> str:
+        return self.held.decode(errors="replace")
+
+
+class ByteTokenizer:
+    """256 bytes, and perhaps an end of text."""
+
+    def __init__(self, end_of_text: bool = True) -> None:
+        self.vocab = {i: bytes([i]) for i in range(256)}
+        if end_of_text:
+            self.vocab[END] = b"<|endoftext|>"
+
+    def encode(self, text: str) -> list[int]:
+        return list(text.encode())
+
+    def token_to_id(self, token: str) -> int | None:
+        return next((i for i, bytes_ in self.vocab.items() if bytes_ == token.encode()), None)
+
+    def decode_stream(self) -> ByteStream:
+        return ByteStream()
+
+
+class Script(nn.Module):
+    """A model that says given ids one after the other, whatever it is told, counting from `start` known tokens."""
+
+    def __init__(self, ids: list[int], start: int, vocab_size: int = 257) -> None:
+        super().__init__()
+        self.config = ModelConfig(vocab_size=vocab_size, context_length=1000, d_model=2, num_layers=1, num_heads=1)
+        self.token_embeddings = nn.Embedding(1, 1)
+        self.ids, self.start = ids, start
+
+    def forward(self, token_ids: Tensor, *, cache: object = None) -> Tensor:
+        position = token_ids.shape[1] - self.start
+        logits = torch.zeros(1, 1, self.config.vocab_size)
+        logits[0, 0, self.ids[position]] = 100.0
+        return logits
+
+
+@pytest.fixture(scope="module")
+def model() -> TransformerLM:
+    torch.manual_seed(0)
+    return TransformerLM(CONFIG, dtype=torch.float64)
+
+
+def say(text: bytes | list[int], prompt: str = "x", **settings: object) -> list[str]:
+    script: object = Script([*text, END], start=len(prompt.encode()))
+    return list(generate_stream(script, ByteTokenizer(), prompt, use_cache=False, temperature=0, **settings))
+
+
+def test_the_new_text_only_up_to_the_end_of_text() -> None:
+    assert "".join(say(b"hello")) == "hello"
+
+
+def test_a_stream_yields_whole_characters() -> None:
+    assert say("aé漢😀".encode()) == ["a", "é", "漢", "😀"]
+
+
+def test_a_character_cut_short_comes_at_the_end_as_a_replacement() -> None:
+    assert say("é".encode()[:1]) == ["�"]
+
+
+def test_without_a_stop_the_end_of_text_is_a_token_like_others() -> None:
+    assert "".join(say([END, 65], stop=None, max_new_tokens=2)) == "<|endoftext|>A"
+
+
+def test_another_stop() -> None:
+    assert "".join(say(b"one\ntwo", stop="\n")) == "one"
+
+
+def test_max_new_tokens() -> None:
+    assert "".join(say(b"hello", max_new_tokens=3)) == "hel"
+    assert say(b"hello", max_new_tokens=0) == []
+
+
+def test_a_prompt_is_needed_without_an_end_of_text(model: TransformerLM) -> None:
+    with pytest.raises(ConfigError, match=r"<\|endoftext\|>.*give a prompt"):
+        generate(model, ByteTokenizer(end_of_text=False))
+    assert generate(model, ByteTokenizer(end_of_text=False), "a", max_new_tokens=2, seed=0)
+
+
+def test_an_empty_prompt_starts_from_the_end_of_text(model: TransformerLM) -> None:
+    expected = list(generate_ids(model, [END], max_new_tokens=5, temperature=0, stop_id=END))
+    stream = ByteStream()
+    text = "".join(map(stream.push, expected)) + stream.finish()
+    assert generate(model, ByteTokenizer(), "", max_new_tokens=5, temperature=0) == text
+
+
+def test_greedy_is_the_argmax_of_each_step(model: TransformerLM) -> None:
+    ids = [3, 1, 4]
+    model.eval()
+    for _ in range(30):
+        ids.append(int(model(torch.tensor([ids[-CONFIG.context_length :]]))[0, -1].argmax()))
+    assert [3, 1, 4, *generate_ids(model, [3, 1, 4], max_new_tokens=30, temperature=0)] == ids
+
+
+@pytest.mark.parametrize("positions", ["rope", "learned", "none"])
+@pytest.mark.parametrize("prompt_length", [1, 15, 16, 17, 40])
+def test_the_cache_changes_nothing(positions: str, prompt_length: int) -> None:
+    torch.manual_seed(1)
+    config = ModelConfig(**{**vars(CONFIG), "positions": positions})
+    model = TransformerLM(config, dtype=torch.float64)
+    prompt = torch.randint(0, 257, (prompt_length,)).tolist()
+
+    def ids(use_cache: bool) -> list[int]:
+        return list(generate_ids(model, prompt, max_new_tokens=40, seed=5, use_cache=use_cache))
+
+    assert ids(True) == ids(False)
+
+
+def test_a_seed_is_repeatable_and_leaves_the_global_state(model: TransformerLM) -> None:
+    before = torch.get_rng_state()
+
+    def text(seed: int | None) -> str:
+        return generate(model, ByteTokenizer(), "a", max_new_tokens=20, seed=seed)
+
+    assert text(7) == text(7)
+    assert len({text(seed) for seed in range(4)}) == 4
+    assert text(None) != text(None)
+    assert torch.equal(before, torch.get_rng_state())
+
+
+class Fixed(Script):
+    """A model that always gives the same logits."""
+
+    def __init__(self, logits: list[float]) -> None:
+        super().__init__([], start=0, vocab_size=len(logits))
+        self.logits = torch.tensor(logits)
+
+    def forward(self, token_ids: Tensor, *, cache: object = None) -> Tensor:
+        return self.logits.expand(1, 1, -1)
+
+
+def sample(probabilities: list[float], count: int = 400, **settings: object) -> Counter[int]:
+    model: object = Fixed([math.log(p) if p else -math.inf for p in probabilities])
+    return Counter(generate_ids(model, [0], max_new_tokens=count, seed=3, use_cache=False, **settings))
+
+
+def test_sampling_follows_the_probabilities() -> None:
+    counts = sample([0.5, 0.3, 0.2, 0.0], count=900)
+    assert counts[0] == pytest.approx(450, abs=60)
+    assert counts[1] == pytest.approx(270, abs=60)
+    assert counts[3] == 0
+
+
+def test_temperature_sharpens() -> None:
+    counts = sample([0.6, 0.3, 0.1], count=900, temperature=0.5)  # squares: 0.36, 0.09, 0.01 of 0.46
+    assert counts[0] == pytest.approx(900 * 0.36 / 0.46, abs=50)
+    assert set(sample([0.34, 0.33, 0.33], temperature=1e-300)) == {0}
+
+
+def test_top_k_keeps_exactly_k() -> None:
+    assert set(sample([0.1, 0.2, 0.3, 0.4], top_k=2)) == {2, 3}
+    assert set(sample([0.25, 0.25, 0.25, 0.25], top_k=2)) == {0, 1}
+    assert set(sample([0.25, 0.25, 0.25, 0.25], top_k=100)) == {0, 1, 2, 3}
+
+
+def test_top_p_keeps_the_fewest_that_reach_it() -> None:
+    probabilities = [0.1, 0.2, 0.3, 0.4]
+    assert set(sample(probabilities, top_p=0.39)) == {3}
+    assert set(sample(probabilities, top_p=0.41)) == {3, 2}
+    assert set(sample(probabilities, top_p=0.71)) == {3, 2, 1}
+    assert set(sample(probabilities, top_p=1.0)) == {0, 1, 2, 3}
+    assert set(sample(probabilities, top_p=1e-9)) == {3}
+
+
+def test_top_p_counts_after_top_k() -> None:
+    assert set(sample([0.1, 0.2, 0.3, 0.4], top_k=2, top_p=0.5)) == {3}  # 0.4 of 0.7 is already above a half
+
+
+def test_ids_without_a_token_are_never_sampled() -> None:
+    assert set(sample([0.7, 0.1, 0.1, 0.1], known_ids=[1, 3, 99])) == {1, 3}
+    assert set(sample([0.7, 0.1, 0.1, 0.1], temperature=0, known_ids=[1, 3])) == {1}
+
+
+def test_dropout_is_off_and_comes_back() -> None:
+    torch.manual_seed(0)
+    config = ModelConfig(**{**vars(CONFIG), "residual_pdrop": 0.5, "attn_pdrop": 0.5})
+    model = TransformerLM(config).train()
+    stream = generate_ids(model, [1], max_new_tokens=10, temperature=0)
+    first = next(stream)
+    assert model.training  # also between two tokens
+    rest = list(stream)
+    assert model.training
+    assert [first, *rest] == list(generate_ids(model.eval(), [1], max_new_tokens=10, temperature=0))
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"temperature": -0.1}, "temperature"),
+        ({"temperature": math.inf}, "temperature"),
+        ({"temperature": math.nan}, "temperature"),
+        ({"top_k": 0}, "top_k"),
+        ({"top_k": 1.5}, "top_k"),
+        ({"top_p": 0.0}, "top_p"),
+        ({"top_p": 1.1}, "top_p"),
+        ({"max_new_tokens": -1}, "max_new_tokens"),
+        ({"max_new_tokens": True}, "max_new_tokens"),
+        ({"seed": -1}, "seed"),
+        ({"seed": 2**64}, "seed"),
+        ({"stop": "two tokens"}, "two tokens"),
+        ({"prompt": 5}, "prompt"),
+    ],
+)
+def test_bad_settings_are_refused_at_the_call(model: TransformerLM, settings: dict[str, object], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        generate_stream(model, ByteTokenizer(), **{"prompt": "a", **settings})
+
+
+def test_a_prompt_beyond_the_models_vocabulary() -> None:
+    small = TransformerLM(ModelConfig(**{**vars(CONFIG), "vocab_size": 100}))
+    with pytest.raises(TokenIdError, match=r"token id 122.*0 to 99"):
+        generate(small, ByteTokenizer(), "z")
+
+
+def test_no_ids_are_refused(model: TransformerLM) -> None:
+    with pytest.raises(ConfigError, match="at least one"):
+        generate_ids(model, [])
+
+
+def test_a_broken_model_says_so() -> None:
+    broken: object = Fixed([0.0, math.nan, 0.0])
+    with pytest.raises(NonFiniteLossError, match="diverged"):
+        list(generate_ids(broken, [0], use_cache=False))
