@@ -1,0 +1,324 @@
+//! Files and documents to pre-token counts, in parallel, reading in blocks.
+
+use std::fs::File;
+use std::hash::BuildHasher;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use foldhash::fast::FixedState;
+use hashbrown::HashTable;
+use rayon::prelude::*;
+
+use crate::pretokenize::Pattern;
+use crate::special::{Segment, SpecialTokens};
+use crate::{Error, Job, Result, Stage};
+
+/// How much of a file one task reads and counts.
+const BLOCK: usize = 4 << 20;
+
+/// Distinct pre-tokens with how often each occurs. Their bytes stand one behind the other in one arena.
+#[derive(Clone, Debug, Default)]
+pub struct WordCounts {
+    bytes: Vec<u8>,
+    words: Vec<Word>,
+    index: HashTable<u32>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Word {
+    start: u64,
+    length: u32,
+    hash: u32,
+    count: u64,
+}
+
+impl WordCounts {
+    /// Counts a word `times` more.
+    pub fn add(&mut self, word: &[u8], times: u64) -> Result<()> {
+        let hash = FixedState::default().hash_one(word);
+        let Self { bytes, words, index } = self;
+        let is_it = |&at: &u32| {
+            let known = &words[at as usize];
+            known.hash == hash as u32 && &bytes[span(known)] == word
+        };
+        if let Some(&at) = index.find(hash, is_it) {
+            let count = &mut words[at as usize].count;
+            *count = count.checked_add(times).ok_or(Error::CountOverflow)?;
+            return Ok(());
+        }
+        let too_many = |_| Error::Invalid("more than 2^32 distinct pre-tokens, or one longer than 4 GiB".to_owned());
+        let at = u32::try_from(words.len()).map_err(too_many)?;
+        let length = u32::try_from(word.len()).map_err(too_many)?;
+        words.push(Word { start: bytes.len() as u64, length, hash: hash as u32, count: times });
+        bytes.extend_from_slice(word);
+        // The table needs whole hashes again when it grows; the words themselves have them.
+        index.insert_unique(hash, at, |&at| FixedState::default().hash_one(&bytes[span(&words[at as usize])]));
+        Ok(())
+    }
+
+    /// Adds all of another's counts.
+    pub fn merge(&mut self, other: &Self) -> Result<()> {
+        other.iter().try_for_each(|(word, count)| self.add(word, count))
+    }
+
+    /// The words with their counts, in the order in which they were first seen.
+    pub fn iter(&self) -> impl Iterator<Item = (&[u8], u64)> {
+        self.words.iter().map(|word| (&self.bytes[span(word)], word.count))
+    }
+
+    /// Number of distinct words.
+    pub fn len(&self) -> usize {
+        self.words.len()
+    }
+
+    /// Whether nothing was counted.
+    pub fn is_empty(&self) -> bool {
+        self.words.is_empty()
+    }
+
+    /// The sum of all counts.
+    pub fn total(&self) -> u128 {
+        self.words.iter().map(|word| u128::from(word.count)).sum()
+    }
+}
+
+fn span(word: &Word) -> std::ops::Range<usize> {
+    let start = word.start as usize;
+    start..start + word.length as usize
+}
+
+/// How to count.
+#[derive(Clone, Copy, Debug)]
+pub struct Counter<'a> {
+    /// How text is cut into pre-tokens.
+    pub pattern: &'a Pattern,
+    /// What splits the text first and does not count.
+    pub special: &'a SpecialTokens,
+    /// How many threads share the work; at least one.
+    pub threads: usize,
+    /// Where progress goes and the wish to stop comes from.
+    pub job: &'a Job,
+}
+
+impl Counter<'_> {
+    /// Counts the pre-tokens of files, each of them a document.
+    ///
+    /// Fails with [`Error::Io`], with [`Error::NotUtf8`], and with [`Error::EmptyCorpus`] where no file holds any text.
+    pub fn count_files(&self, paths: &[PathBuf]) -> Result<WordCounts> {
+        self.count_files_in_blocks(paths, BLOCK)
+    }
+
+    /// [`count_files`](Self::count_files), reading `block` bytes at a time. The counts do not depend on it.
+    pub fn count_files_in_blocks(&self, paths: &[PathBuf], block: usize) -> Result<WordCounts> {
+        let mut sources = Vec::new();
+        let mut total = 0;
+        for path in paths {
+            let (file, size) = open(path)?;
+            total += size;
+            sources.push((path, file));
+        }
+        self.job.begin(Stage::Count, total);
+        let mut counts = WordCounts::default();
+        self.on_threads(|| {
+            for (path, file) in sources {
+                let mut pieces = Pieces::new(self, path, file, block);
+                loop {
+                    // One piece a thread is in memory at a time, so memory does not grow with the file.
+                    let batch: Vec<String> = pieces.by_ref().take(self.threads.max(1)).collect::<Result<_>>()?;
+                    if batch.is_empty() {
+                        break;
+                    }
+                    self.count_pieces(&batch, &mut counts)?;
+                }
+            }
+            Ok(())
+        })?;
+        if counts.is_empty() {
+            let origin = paths.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", ");
+            return Err(Error::EmptyCorpus { origin });
+        }
+        Ok(counts)
+    }
+
+    /// Counts the pre-tokens of texts in memory, each of them a document, on top of what `counts` holds.
+    pub fn count_documents<S: AsRef<str> + Sync>(&self, documents: &[S], counts: &mut WordCounts) -> Result<()> {
+        self.on_threads(|| self.count_pieces(documents, counts))
+    }
+
+    fn count_pieces<S: AsRef<str> + Sync>(&self, pieces: &[S], counts: &mut WordCounts) -> Result<()> {
+        let chunk = pieces.len().div_ceil(self.threads.max(1)).max(1);
+        let tables: Result<Vec<WordCounts>> = pieces
+            .par_chunks(chunk)
+            .map(|chunk| {
+                let mut table = WordCounts::default();
+                for piece in chunk {
+                    self.job.check()?;
+                    self.count_piece(piece.as_ref(), &mut table)?;
+                    self.job.advance(piece.as_ref().len() as u64);
+                }
+                Ok(table)
+            })
+            .collect();
+        tables?.iter().try_for_each(|table| counts.merge(table))
+    }
+
+    fn count_piece(&self, piece: &str, table: &mut WordCounts) -> Result<()> {
+        let mut outcome = Ok(());
+        for segment in self.special.segments(piece.as_bytes()) {
+            let Segment::Text(bytes) = segment else { continue };
+            let text = std::str::from_utf8(bytes).expect("special tokens are UTF-8, so what stands between them is");
+            self.pattern.for_each(text, |word| {
+                if outcome.is_ok() {
+                    outcome = table.add(word.as_bytes(), 1);
+                }
+            })?;
+        }
+        outcome
+    }
+
+    /// Runs on a pool that lives as long as the call, so that a fork never meets half a pool. Where the system gives no
+    /// threads, the calling one does the work.
+    fn on_threads<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
+        match rayon::ThreadPoolBuilder::new().num_threads(self.threads.max(1)).build() {
+            Ok(pool) => pool.install(work),
+            Err(_) => work(),
+        }
+    }
+}
+
+/// Opens a file for reading, and says how long it is; a folder is refused here, not at the first read.
+pub(crate) fn open(path: &Path) -> Result<(File, u64)> {
+    let file = File::open(path).map_err(Error::io("read", path))?;
+    let metadata = file.metadata().map_err(Error::io("read", path))?;
+    if metadata.is_dir() {
+        return Err(Error::io("read", path)(std::io::ErrorKind::IsADirectory.into()));
+    }
+    Ok((file, metadata.len()))
+}
+
+/// Reads a text in pieces that can be pre-tokenized apart, each about a block long.
+pub(crate) struct Pieces<'a, R> {
+    pattern: &'a Pattern,
+    special: &'a SpecialTokens,
+    path: &'a Path,
+    reader: R,
+    block: usize,
+    pending: Vec<u8>,
+    /// Where `pending` begins in the file.
+    offset: u64,
+    /// `pending` is searched for a cut again when it has grown to this.
+    search_at: usize,
+    ended: bool,
+}
+
+impl<'a, R: Read> Pieces<'a, R> {
+    fn new(counter: &Counter<'a>, path: &'a Path, reader: R, block: usize) -> Self {
+        Self::cut_for(counter.pattern, counter.special, path, reader, block)
+    }
+
+    pub(crate) fn cut_for(
+        pattern: &'a Pattern,
+        special: &'a SpecialTokens,
+        path: &'a Path,
+        reader: R,
+        block: usize,
+    ) -> Self {
+        let block = block.max(1);
+        let pending = Vec::new();
+        Self { pattern, special, path, reader, block, pending, offset: 0, search_at: block, ended: false }
+    }
+
+    fn next_piece(&mut self) -> Result<Option<String>> {
+        loop {
+            while self.pending.len() < self.search_at && !self.ended {
+                self.fill()?;
+            }
+            if self.ended {
+                let rest = std::mem::take(&mut self.pending);
+                return if rest.is_empty() { Ok(None) } else { self.checked(rest).map(Some) };
+            }
+            let cut = self.cut()?;
+            if cut > 0 {
+                let rest = self.pending.split_off(cut);
+                let piece = std::mem::replace(&mut self.pending, rest);
+                self.search_at = self.pending.len() + self.block;
+                return self.checked(piece).map(Some);
+            }
+            // Doubling keeps the searches of a text without any place to cut linear in its length.
+            self.search_at = self.pending.len() * 2;
+        }
+    }
+
+    fn fill(&mut self) -> Result<()> {
+        let before = self.pending.len();
+        let wanted = (self.search_at - before).max(1);
+        let needed = wanted as u64;
+        self.pending.try_reserve(wanted).map_err(|_| Error::OutOfMemory { what: "reading a text", needed })?;
+        let read = self.reader.by_ref().take(needed).read_to_end(&mut self.pending);
+        read.map_err(Error::io("read", self.path))?;
+        self.ended = self.pending.len() < before + wanted;
+        Ok(())
+    }
+
+    /// The last place in `pending` where it can be cut: where the pattern can begin anew, outside of any special token
+    /// that may stand there in whole or in part; or right after a special token.
+    fn cut(&self) -> Result<usize> {
+        let valid = match std::str::from_utf8(&self.pending) {
+            Ok(text) => text,
+            // A character at the end may not be there in whole yet.
+            Err(error) if error.error_len().is_none() => {
+                std::str::from_utf8(&self.pending[..error.valid_up_to()]).expect("it is valid up to there")
+            }
+            Err(error) => return Err(self.not_utf8(&self.pending, error)),
+        };
+        // A special token that begins in the last bytes may end beyond them.
+        let settled = valid.floor_char_boundary((valid.len() + 1).saturating_sub(self.special.longest().max(2)));
+        let mut limit = settled;
+        loop {
+            let cut = self.pattern.last_split(valid, limit);
+            if cut == 0 {
+                return Ok(self.after_last_special(settled));
+            }
+            if !self.special.straddles(&self.pending, cut) {
+                return Ok(cut);
+            }
+            limit = valid.floor_char_boundary(cut - 1);
+        }
+    }
+
+    fn after_last_special(&self, settled: usize) -> usize {
+        let mut after = 0;
+        while let Some((_, _, end)) = self.special.find(&self.pending, after) {
+            // A longer token could begin where this one does, and end beyond what has been read.
+            if end > settled {
+                break;
+            }
+            after = end;
+        }
+        after
+    }
+
+    fn checked(&mut self, piece: Vec<u8>) -> Result<String> {
+        let length = piece.len() as u64;
+        let text = String::from_utf8(piece).map_err(|error| {
+            let reason = error.utf8_error();
+            self.not_utf8(error.as_bytes(), reason)
+        })?;
+        self.offset += length;
+        Ok(text)
+    }
+
+    fn not_utf8(&self, bytes: &[u8], error: std::str::Utf8Error) -> Error {
+        let at = error.valid_up_to();
+        let origin = self.path.display().to_string();
+        Error::NotUtf8 { origin, offset: self.offset + at as u64, byte: bytes[at] }
+    }
+}
+
+impl<R: Read> Iterator for Pieces<'_, R> {
+    type Item = Result<String>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.next_piece().transpose()
+    }
+}
