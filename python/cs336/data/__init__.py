@@ -1,0 +1,40 @@
+"""Token files, batches, and the built-in stories."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from cs336.data.batches import get_batch, sequential_batches
+    from cs336.data.stories import stories, write_stories
+    from cs336.data.token_file import TokenFile, TokenFileInfo, check_tokens, open_tokens
+
+__all__ = [
+    "TokenFile",
+    "TokenFileInfo",
+    "check_tokens",
+    "get_batch",
+    "open_tokens",
+    "sequential_batches",
+    "stories",
+    "write_stories",
+]
+
+# Stories need neither NumPy nor torch, token files no torch: each name is imported when it is used.
+_HOME = {
+    "TokenFile": "token_file",
+    "TokenFileInfo": "token_file",
+    "check_tokens": "token_file",
+    "get_batch": "batches",
+    "open_tokens": "token_file",
+    "sequential_batches": "batches",
+    "stories": "stories",
+    "write_stories": "stories",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'cs336.data' has no attribute {name!r}")
+    return getattr(importlib.import_module(f"cs336.data.{_HOME[name]}"), name)

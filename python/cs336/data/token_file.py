@@ -1,0 +1,105 @@
+"""Token files: a NumPy array of ids on disk, and a JSON sidecar that says where they come from."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from cs336.errors import DataError
+
+Tokens = npt.NDArray[Any]
+
+
+@dataclass(frozen=True)
+class TokenFileInfo:
+    """What the sidecar of a token file says."""
+
+    dtype: str
+    tokens: int
+    vocab_size: int
+    vocabulary_hash: str
+    documents: int
+    source_bytes: int
+    special_tokens: dict[str, int]
+
+
+@dataclass(frozen=True)
+class TokenFile:
+    """A token file, mapped into memory."""
+
+    path: Path
+    tokens: Tokens
+    """Shape (tokens,), read-only; pages are read when they are touched."""
+    info: TokenFileInfo | None
+    """None where the file has no sidecar."""
+
+
+def sidecar_path(path: str | Path) -> Path:
+    """Where the sidecar of a token file stands."""
+    path = Path(path)
+    return path.with_name(path.name + ".json")
+
+
+def open_tokens(path: str | Path) -> TokenFile:
+    """Maps a token file. A plain one-dimensional integer ``.npy`` without a sidecar is taken too.
+
+    Raises DataError where the file or its sidecar is damaged or the two disagree, and OSError where it can't be read.
+    """
+    path = Path(path)
+    try:
+        tokens = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (ValueError, EOFError) as error:
+        raise DataError(f"{path} is not a whole .npy file ({error}); encode the text again") from error
+    if tokens.ndim != 1 or not np.issubdtype(tokens.dtype, np.integer):
+        raise DataError(
+            f"{path} holds an array of shape {tokens.shape} and type {tokens.dtype}; "
+            "a token file has one dimension and integers"
+        )
+    sidecar = sidecar_path(path)
+    info = _read_sidecar(sidecar) if sidecar.exists() else None
+    if info is not None and (info.tokens != len(tokens) or np.dtype(info.dtype) != tokens.dtype):
+        raise DataError(
+            f"{path} holds {len(tokens):,} tokens of {tokens.dtype}, but its sidecar {sidecar.name} says "
+            f"{info.tokens:,} of {info.dtype}; encode the text again"
+        )
+    return TokenFile(path, tokens, info)
+
+
+def _read_sidecar(path: Path) -> TokenFileInfo:
+    try:
+        fields = json.loads(path.read_text("utf-8"))
+        if fields["format"] != "cs336-tokens" or fields["version"] != 1:
+            raise DataError(
+                f"{path} is of format {fields['format']!r}, version {fields['version']!r}; this is version 1"
+            )
+        return TokenFileInfo(
+            dtype=np.dtype(fields["dtype"]).name,
+            tokens=int(fields["tokens"]),
+            vocab_size=int(fields["vocab_size"]),
+            vocabulary_hash=str(fields["vocabulary_hash"]),
+            documents=int(fields["documents"]),
+            source_bytes=sum(int(source["bytes"]) for source in fields["source"]),
+            special_tokens={str(token): int(token_id) for token, token_id in fields["special_tokens"].items()},
+        )
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        if isinstance(error, DataError):
+            raise
+        raise DataError(f"{path} is no valid sidecar of a token file ({error!r}); encode the text again") from error
+
+
+def check_tokens(tokens: Tokens, vocab_size: int, *, block: int = 1 << 24) -> None:
+    """Raises DataError naming the first id that is negative or not below ``vocab_size``. Reads in blocks."""
+    for start in range(0, len(tokens), block):
+        part = tokens[start : start + block]
+        if int(part.max()) < vocab_size and int(part.min()) >= 0:
+            continue
+        position = int(np.flatnonzero((part >= vocab_size) | (part < 0))[0])
+        raise DataError(
+            f"token {int(part[position])} at position {start + position:,} is outside the vocabulary of "
+            f"{vocab_size:,}; the tokens and the model need the same tokenizer"
+        )

@@ -1,0 +1,204 @@
+"""What a run is made of: dataclasses, read strictly from TOML and from overrides that use the same names."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import tomli_w
+from pydantic import TypeAdapter, ValidationError
+
+from cs336.config import ModelConfig, preset
+from cs336.errors import ConfigError
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataConfig:
+    """Where the tokens are."""
+
+    train: str
+    """Token file to train on."""
+    valid: str | None = None
+    """Token file to evaluate on; without one there is no validation loss."""
+    tokenizer: str | None = None
+    """The tokenizer of both, copied into the run; needed for bits per byte and for generating."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class OptimizerConfig:
+    """How weights are updated."""
+
+    name: Literal["adamw", "muon", "sgd"] = "adamw"
+    """muon: Muon for the matrices inside the model, AdamW for the rest."""
+    lr: float = 1e-3
+    """Peak learning rate."""
+    min_lr: float | None = None
+    """Learning rate at the end; None: a tenth of lr."""
+    muon_lr: float = 0.02
+    """Peak learning rate of Muon's part; it follows the same schedule."""
+    betas: tuple[float, float] = (0.9, 0.95)
+    eps: float = 1e-8
+    weight_decay: float = 0.1
+    decay_all: bool = False
+    """Decay every parameter, not the matrices only."""
+    grad_clip: float = 1.0
+    """Greatest global norm of the gradient; 0 turns clipping off."""
+    schedule: Literal["cosine", "wsd", "constant"] = "cosine"
+    warmup_steps: int = 0
+    decay_fraction: float = 0.2
+    """wsd: the part of the steps that decays."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingConfig:
+    """How long, how much at a time, and what is kept."""
+
+    steps: int
+    """Optimizer steps in all."""
+    batch_size: int = 32
+    """Sequences a step."""
+    grad_accumulation: int = 1
+    """Parts that a batch is computed in; must divide batch_size."""
+    eval_every: int = 100
+    """Steps between evaluations; the last step is always evaluated."""
+    eval_batches: int = 10
+    """Batches of the fixed part of the validation tokens."""
+    checkpoint_every: int = 500
+    """Steps between checkpoints; the last step always has one."""
+    keep_last: int = 2
+    """Checkpoints kept."""
+    seed: int = 0
+    device: str = "auto"
+    """auto, cpu, cuda, cuda:1, mps."""
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    """Type of the matrix products; weights and optimizer stay in float32."""
+    compile: bool = False
+    deterministic: bool = False
+    """Only kernels that give the same bits every time."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunConfig:
+    """Everything that decides what a run computes."""
+
+    model: ModelConfig
+    data: DataConfig
+    training: TrainingConfig
+    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+
+    def __post_init__(self) -> None:
+        training, optimizer = self.training, self.optimizer
+        positive = {
+            "training.steps": training.steps,
+            "training.batch_size": training.batch_size,
+            "training.grad_accumulation": training.grad_accumulation,
+            "training.eval_every": training.eval_every,
+            "training.eval_batches": training.eval_batches,
+            "training.checkpoint_every": training.checkpoint_every,
+            "training.keep_last": training.keep_last,
+        }
+        for name, value in positive.items():
+            if value < 1:
+                raise ConfigError(f"{name} must be at least 1, not {value}")
+        if training.batch_size % training.grad_accumulation:
+            raise ConfigError(
+                f"training.grad_accumulation must divide training.batch_size: {training.batch_size} is not a multiple "
+                f"of {training.grad_accumulation}"
+            )
+        if not optimizer.lr > 0:
+            raise ConfigError(f"optimizer.lr must be above 0, not {optimizer.lr}")
+        if not 0 <= optimizer.warmup_steps < training.steps:
+            raise ConfigError(
+                f"optimizer.warmup_steps must be at least 0 and below training.steps ({training.steps}), "
+                f"not {optimizer.warmup_steps}"
+            )
+
+
+_SECTIONS: dict[str, type] = {
+    "model": ModelConfig,
+    "data": DataConfig,
+    "optimizer": OptimizerConfig,
+    "training": TrainingConfig,
+}
+
+
+def load_config(path: str | Path | None, overrides: Mapping[str, str] | None = None) -> RunConfig:
+    """Reads a TOML file, if given, and puts the overrides on top: ``{"model.d-model": "512"}``.
+
+    ``preset`` in the section ``model`` names a known model that the other keys change. Raises ConfigError on anything
+    that is no valid configuration, naming the key.
+    """
+    raw: dict[str, Any] = {}
+    if path is not None:
+        try:
+            raw = tomllib.loads(Path(path).read_text("utf-8"))
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise ConfigError(f"{path} is not valid TOML: {error}") from error
+    for key, text in (overrides or {}).items():
+        section, _, name = key.replace("-", "_").partition(".")
+        if not name:
+            raise ConfigError(f"--{key} names no section; write --SECTION.KEY, as in --model.d-model 512")
+        raw.setdefault(section, {})
+        if not isinstance(raw[section], dict):
+            raise ConfigError(f"{section} must be a section, not {raw[section]!r}")
+        raw[section][name] = _value(text)
+    return make_config(raw)
+
+
+def make_config(raw: Mapping[str, Any]) -> RunConfig:
+    """Builds a configuration from plain dictionaries, one a section."""
+    sections = {name: dict(_section(raw, name)) for name in _SECTIONS if name in raw}
+    _refuse_unknown(raw, _SECTIONS, "section")
+    for name, values in sections.items():
+        known = [f.name for f in dataclasses.fields(_SECTIONS[name])] + (["preset"] if name == "model" else [])
+        _refuse_unknown(values, known, f"key in [{name}]")
+    model = sections.get("model", {})
+    if "preset" in model:
+        base = dataclasses.asdict(preset(str(model.pop("preset"))))
+        sections["model"] = base | model
+    try:
+        return TypeAdapter(RunConfig).validate_python(sections)
+    except ValidationError as error:
+        raise ConfigError("; ".join(_explain(detail) for detail in error.errors())) from error
+
+
+def to_toml(config: RunConfig) -> str:
+    """The configuration as TOML that reads back the same; keys whose value is None are left out."""
+    sections = dataclasses.asdict(config)
+    return tomli_w.dumps({n: {k: v for k, v in s.items() if v is not None} for n, s in sections.items()})
+
+
+def _section(raw: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    if not isinstance(raw[name], Mapping):
+        raise ConfigError(f"{name} must be a section, not {raw[name]!r}")
+    section: Mapping[str, Any] = raw[name]
+    return section
+
+
+def _value(text: str) -> Any:
+    """A value as TOML writes it, or else the text itself, so that names need no quotes."""
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
+
+
+def _refuse_unknown(given: Mapping[str, Any], known: Any, what: str) -> None:
+    for name in given:
+        if name not in known:
+            close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.4)
+            hint = f"; did you mean {close[0]!r}?" if close else f"; known: {', '.join(known)}"
+            raise ConfigError(f"unknown {what}: {name!r}{hint}")
+
+
+def _explain(detail: Any) -> str:
+    where = ".".join(str(part) for part in detail["loc"] if part != "ModelConfig")
+    if detail["type"] == "missing":
+        return f"{where} is missing; set it in the file or with --{where.replace('_', '-')}"
+    message = str(detail["msg"]).removeprefix("Value error, ")
+    return f"{where}: {message}, not {detail['input']!r}" if detail["type"] != "value_error" else f"{where}: {message}"

@@ -1,0 +1,102 @@
+"""The folder of a run: its files, and how to get a model back out of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import torch
+
+from cs336.errors import CheckpointError, ConfigError
+from cs336.nn import TransformerLM
+from cs336.tokenizer import Tokenizer
+from cs336.training.checkpoint import WEIGHTS, checkpoints, load_weights, verify
+from cs336.training.config import RunConfig, load_config
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """Where everything of a run stands."""
+
+    path: Path
+
+    @property
+    def config(self) -> Path:
+        """The resolved configuration."""
+        return self.path / "config.toml"
+
+    @property
+    def metrics(self) -> Path:
+        """The log, a JSON object a line."""
+        return self.path / "metrics.jsonl"
+
+    @property
+    def checkpoints(self) -> Path:
+        """The folder of checkpoints."""
+        return self.path / "checkpoints"
+
+    @property
+    def best(self) -> Path:
+        """Weights with the lowest validation loss so far."""
+        return self.path / "best.safetensors"
+
+    @property
+    def tokenizer(self) -> Path:
+        """The run's own copy of the tokenizer."""
+        return self.path / "tokenizer.json"
+
+    @property
+    def plot(self) -> Path:
+        """The loss curve."""
+        return self.path / "loss.png"
+
+    def last_whole_checkpoint(self) -> tuple[Path | None, list[str]]:
+        """The newest checkpoint that is not damaged, and what is wrong with newer ones."""
+        problems = []
+        for checkpoint in reversed(checkpoints(self.checkpoints)):
+            try:
+                verify(checkpoint)
+            except CheckpointError as error:
+                problems.append(str(error))
+            else:
+                return checkpoint, problems
+        return None, problems
+
+
+def choose_device(name: str) -> torch.device:
+    """The device by its name; ``auto`` takes CUDA, else MPS, else the CPU."""
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise ConfigError(f"training.device {name!r} is no device; use auto, cpu, cuda, cuda:N or mps") from error
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise ConfigError(f"training.device is {name!r}, but PyTorch finds no CUDA device here; use auto or cpu")
+    return device
+
+
+def load_run(
+    path: str | Path, *, which: Literal["last", "best"] = "last", device: str = "auto"
+) -> tuple[TransformerLM, Tokenizer | None, RunConfig]:
+    """The model of a run, ready to evaluate or generate, with its tokenizer and configuration.
+
+    ``last``: from the newest whole checkpoint; ``best``: the weights with the lowest validation loss.
+    """
+    folder = RunFolder(Path(path))
+    if not folder.config.exists():
+        raise CheckpointError(f"{path} is no run folder: it has no {folder.config.name}")
+    config = load_config(folder.config)
+    model = TransformerLM(config.model)
+    if which == "best":
+        if not folder.best.exists():
+            raise CheckpointError(f"{path} has no best weights yet; it keeps them after its first evaluation")
+        load_weights(folder.best, model)
+    else:
+        checkpoint, problems = folder.last_whole_checkpoint()
+        if checkpoint is None:
+            raise CheckpointError(f"{path} has no whole checkpoint; {'; '.join(problems) or 'none was saved yet'}")
+        load_weights(checkpoint / WEIGHTS, model)
+    tokenizer = Tokenizer.load(folder.tokenizer) if folder.tokenizer.exists() else None
+    return model.to(choose_device(device)).eval(), tokenizer, config

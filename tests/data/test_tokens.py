@@ -1,0 +1,102 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cs336.data import check_tokens, get_batch, open_tokens, sequential_batches
+from cs336.errors import DataError
+
+SIDECAR = {
+    "format": "cs336-tokens",
+    "version": 1,
+    "dtype": "uint16",
+    "tokens": 10,
+    "vocab_size": 300,
+    "vocabulary_hash": "00",
+    "documents": 2,
+    "source": [{"name": "a.txt", "bytes": 40}],
+    "special_tokens": {"<|endoftext|>": 0},
+}
+
+
+@pytest.fixture
+def token_file(tmp_path: Path) -> Path:
+    path = tmp_path / "a.npy"
+    np.save(path, np.arange(10, dtype=np.uint16))
+    (tmp_path / "a.npy.json").write_text(json.dumps(SIDECAR))
+    return path
+
+
+def test_a_token_file_with_its_sidecar(token_file: Path) -> None:
+    opened = open_tokens(token_file)
+    assert opened.tokens.tolist() == list(range(10))
+    assert opened.info is not None
+    assert (opened.info.documents, opened.info.source_bytes) == (2, 40)
+    token_file.with_name("a.npy.json").unlink()
+    assert open_tokens(token_file).info is None
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"tokens": 11}, "sidecar a.npy.json says 11"),
+        ({"dtype": "uint32"}, "of uint32"),
+        ({"dtype": "nonsense"}, "no valid sidecar"),
+        ({"version": 2}, "version 2"),
+        ({"source": 3}, "no valid sidecar"),
+    ],
+)
+def test_a_sidecar_that_disagrees(token_file: Path, change: dict, message: str) -> None:
+    token_file.with_name("a.npy.json").write_text(json.dumps(SIDECAR | change))
+    with pytest.raises(DataError, match=message):
+        open_tokens(token_file)
+
+
+def test_damaged_files(token_file: Path, tmp_path: Path) -> None:
+    token_file.write_bytes(token_file.read_bytes()[:-3])
+    with pytest.raises(DataError, match="not a whole"):
+        open_tokens(token_file)
+    with pytest.raises(FileNotFoundError):
+        open_tokens(tmp_path / "none.npy")
+    np.save(tmp_path / "floats.npy", np.zeros(3))
+    with pytest.raises(DataError, match="integers"):
+        open_tokens(tmp_path / "floats.npy")
+
+
+def test_ids_outside_the_vocabulary_are_named() -> None:
+    tokens = np.array([1, 2, 7, 3], dtype=np.uint16)
+    check_tokens(tokens, 8)
+    with pytest.raises(DataError, match="token 7 at position 2"):
+        check_tokens(tokens, 7, block=2)
+    with pytest.raises(DataError, match="token -1 at position 0"):
+        check_tokens(np.array([-1]), 7)
+
+
+def test_random_batches() -> None:
+    tokens = np.arange(100, dtype=np.uint16)
+    inputs, targets = get_batch(tokens, 4000, 7, "cpu", rng=np.random.default_rng(0))
+    assert inputs.dtype == torch.int64
+    assert torch.equal(inputs + 1, targets)
+    assert set(inputs[:, 0].tolist()) == set(range(93))
+    again, _ = get_batch(tokens, 4000, 7, "cpu", rng=np.random.default_rng(0))
+    assert torch.equal(inputs, again)
+    with pytest.raises(DataError, match="at least 101"):
+        get_batch(tokens, 1, 100, "cpu")
+
+
+@given(st.integers(2, 60), st.integers(1, 5), st.integers(1, 9))
+def test_every_target_comes_exactly_once(size: int, batch_size: int, context_length: int) -> None:
+    tokens = np.arange(size, dtype=np.uint16)
+    targets = []
+    for inputs, outputs in sequential_batches(tokens, batch_size, context_length, "cpu"):
+        assert torch.equal(inputs + 1, outputs)
+        assert inputs.shape[0] <= batch_size
+        assert inputs.shape[1] <= context_length
+        targets += outputs.flatten().tolist()
+    assert targets == list(range(1, size))

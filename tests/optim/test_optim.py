@@ -1,0 +1,98 @@
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from cs336.optim import SGD, AdamW, Muon, clip_grad_norm, constant_schedule, cosine_schedule, wsd_schedule
+from cs336.optim.muon import orthogonalize
+
+
+def model() -> torch.nn.Module:
+    torch.manual_seed(0)
+    return torch.nn.Sequential(torch.nn.Linear(7, 11), torch.nn.GELU(), torch.nn.Linear(11, 3))
+
+
+def train(optimizer_of, steps: int, dtype: torch.dtype) -> list[torch.Tensor]:
+    net = model().to(dtype)
+    optimizer = optimizer_of(net.parameters())
+    data = torch.Generator().manual_seed(1)
+    for _ in range(steps):
+        x = torch.randn(5, 7, generator=data, dtype=dtype)
+        optimizer.zero_grad()
+        net(x).square().sum().backward()
+        optimizer.step()
+    return [p.detach() for p in net.parameters()]
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-12), (torch.float32, 1e-5)])
+@pytest.mark.parametrize("weight_decay", [0.0, 0.3])
+def test_adamw_equals_torch(dtype: torch.dtype, tolerance: float, weight_decay: float) -> None:
+    settings = {"lr": 3e-3, "betas": (0.9, 0.95), "eps": 1e-8, "weight_decay": weight_decay}
+    ours = train(lambda p: AdamW(p, **settings), 300, dtype)
+    theirs = train(lambda p: torch.optim.AdamW(p, **settings), 300, dtype)
+    for mine, other in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(mine, other, rtol=tolerance, atol=tolerance)
+
+
+def test_sgd_decays_with_the_root_of_the_step() -> None:
+    weight = torch.nn.Parameter(torch.tensor([1.0], dtype=torch.float64))
+    optimizer = SGD([weight], lr=0.5)
+    for _ in range(3):
+        weight.grad = torch.ones_like(weight)
+        optimizer.step()
+    assert weight.item() == pytest.approx(1 - 0.5 * (1 + 1 / math.sqrt(2) + 1 / math.sqrt(3)))
+
+
+def test_muon_orthogonalizes_and_learns() -> None:
+    torch.manual_seed(0)
+    values = torch.linalg.svdvals(orthogonalize(torch.randn(8, 20), steps=8))
+    assert values.min() > 0.6
+    assert values.max() < 1.3
+    target = torch.randn(6, 4)
+    weight = torch.nn.Parameter(torch.zeros(6, 4))
+    optimizer = Muon([weight], lr=0.05)
+    for _ in range(200):
+        optimizer.zero_grad()
+        loss = (weight - target).square().sum()
+        loss.backward()
+        optimizer.step()
+    assert loss.item() < 0.1 * target.square().sum().item()
+    with pytest.raises(ValueError, match="takes matrices"):
+        Muon([torch.nn.Parameter(torch.zeros(3))])
+
+
+def test_cosine_schedule() -> None:
+    rates = [cosine_schedule(t, 1.0, 0.1, 7, 21) for t in range(25)]
+    assert rates[:8] == pytest.approx([t / 7 for t in range(8)])
+    assert rates[14] == pytest.approx(0.55)
+    assert rates[21:] == pytest.approx([0.1] * 4)
+    assert cosine_schedule(0, 1.0, 0.1, 0, 10) == 1.0
+
+
+def test_other_schedules() -> None:
+    assert [wsd_schedule(t, 1.0, 0.0, 2, 4, 6) for t in range(8)] == pytest.approx([0, 0.5, 1, 1, 1, 0.5, 0, 0])
+    assert [constant_schedule(t, 2.0, 2) for t in range(4)] == pytest.approx([0, 1, 2, 2])
+
+
+def test_clipping_equals_torch_and_passes_over_frozen_parameters() -> None:
+    torch.manual_seed(0)
+    ours = [torch.nn.Parameter(torch.randn(4, 3)) for _ in range(3)]
+    theirs = [torch.nn.Parameter(p.detach().clone()) for p in ours]
+    ours[2].requires_grad_(False)
+    theirs[2].requires_grad_(False)
+    for parameters in (ours, theirs):
+        sum((p**3).sum() for p in parameters if p.requires_grad).backward()
+    norm = clip_grad_norm(ours, 0.01)
+    expected = torch.nn.utils.clip_grad_norm_(theirs, 0.01)
+    torch.testing.assert_close(norm, expected)
+    for mine, other in zip(ours[:2], theirs[:2], strict=True):
+        torch.testing.assert_close(mine.grad, other.grad)
+    assert clip_grad_norm([], 1.0).item() == 0
+
+
+@pytest.mark.parametrize("arguments", [{"lr": -1.0}, {"betas": (1.0, 0.9)}, {"eps": -1.0}, {"weight_decay": -0.1}])
+def test_nonsense_is_refused(arguments: dict) -> None:
+    with pytest.raises(ValueError, match="must"):
+        AdamW([torch.nn.Parameter(torch.zeros(1))], **arguments)
