@@ -41,7 +41,7 @@ class TransformerBlock(nn.Module):
         norms = config.norm_placement != "none"
         two_norms = norms and not (self.post and self.parallel)
         self.ln1 = build_norm(config, device, dtype) if norms else nn.Identity()
-        self.attn = build_attention(config, rope or build_rope(config, device), device, dtype)
+        self.attn = build_attention(config, rope or build_rope(config, device, dtype), device, dtype)
         self.ln2 = build_norm(config, device, dtype) if two_norms else nn.Identity()
         self.ffn = build_feed_forward(config, device, dtype)
         self.dropout = nn.Dropout(config.residual_pdrop)
@@ -70,8 +70,10 @@ class TransformerBlock(nn.Module):
         return x
 
 
-def build_rope(config: ModelConfig, device: torch.device | str | None = None) -> RotaryPositionalEmbedding | None:
+def build_rope(
+    config: ModelConfig, device: torch.device | str | None = None, dtype: torch.dtype | None = None
+) -> RotaryPositionalEmbedding | None:
     """Return the rotary embedding of a configuration, or None if it has other positions."""
     if config.positions != "rope":
         return None
-    return RotaryPositionalEmbedding(config.rope_theta, config.head_dim, config.context_length, device)
+    return RotaryPositionalEmbedding(config.rope_theta, config.head_dim, config.context_length, device, dtype=dtype)

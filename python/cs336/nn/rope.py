@@ -23,16 +23,26 @@ class RotaryPositionalEmbedding(nn.Module):
     cos: Tensor
     sin: Tensor
 
-    def __init__(self, theta: float, d_k: int, max_seq_len: int, device: torch.device | str | None = None) -> None:
+    def __init__(
+        self,
+        theta: float,
+        d_k: int,
+        max_seq_len: int,
+        device: torch.device | str | None = None,
+        *,
+        dtype: torch.dtype | None = None,
+    ) -> None:
         super().__init__()
         if d_k % 2:
             raise ConfigError(f"RoPE turns pairs, so d_k must be even, not {d_k}")
         self.theta = theta
         self.d_k = d_k
         self.max_seq_len = max_seq_len
-        self._build_tables(torch.device(device) if device is not None else torch.get_default_device(), torch.float32)
+        where = torch.device(device) if device is not None else torch.get_default_device()
+        self._build_tables(where, dtype or torch.get_default_dtype())
 
     def _build_tables(self, device: torch.device, dtype: torch.dtype) -> None:
+        dtype = torch.float64 if dtype == torch.float64 else torch.float32
         exponents = torch.arange(0, self.d_k, 2, dtype=torch.float64, device="cpu") / self.d_k
         positions = torch.arange(self.max_seq_len, dtype=torch.float64, device="cpu")
         angles = torch.outer(positions, self.theta**-exponents)  # (max_seq_len, d_k / 2)
@@ -45,8 +55,7 @@ class RotaryPositionalEmbedding(nn.Module):
         In bfloat16 the cosine of a small angle is 1; so a narrower type leaves the tables in float32.
         """
         super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
-        dtype = torch.float64 if self.cos.dtype == torch.float64 else torch.float32
-        self._build_tables(self.cos.device, dtype)
+        self._build_tables(self.cos.device, self.cos.dtype)
         return self
 
     def forward(self, x: Tensor, token_positions: Tensor | None = None) -> Tensor:

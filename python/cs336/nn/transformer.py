@@ -42,7 +42,7 @@ class TransformerLM(nn.Module):
         learned = config.positions == "learned"
         self.position_embeddings = Embedding(config.context_length, config.d_model, device, dtype) if learned else None
         self.dropout = nn.Dropout(config.residual_pdrop)
-        rope = build_rope(config, device)  # one pair of tables for all layers
+        rope = build_rope(config, device, dtype)  # one pair of tables for all layers
         self.layers = nn.ModuleList(TransformerBlock(config, rope, device, dtype) for _ in range(config.num_layers))
         self.ln_final = build_norm(config, device, dtype) if config.norm_placement == "pre" else nn.Identity()
         self.lm_head = (
