@@ -1,12 +1,18 @@
 //! Exact byte-level BPE: training, encoding, decoding. This crate has never heard of Python.
 
 pub mod count;
+pub mod decode;
+pub mod encode;
 mod error;
 mod job;
 pub mod pretokenize;
 pub mod reference;
 pub mod special;
+pub mod tokenizer;
 pub mod train;
+pub mod vocab;
 
 pub use error::{Error, Result};
 pub use job::{Job, Progress, Stage};
+pub use tokenizer::{SpecialPolicy, Tokenizer};
+pub use vocab::Vocabulary;

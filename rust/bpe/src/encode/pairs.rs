@@ -1,0 +1,78 @@
+//! From two adjacent tokens to the rank and id of their merge.
+
+use crate::{Error, Result};
+
+/// The rank of a pair that does not merge.
+pub const NO_RANK: u32 = u32::MAX;
+
+#[derive(Clone, Copy, Debug)]
+struct Slot {
+    left: u32,
+    right: u32,
+    rank: u32,
+    new: u32,
+}
+
+const FREE: Slot = Slot { left: u32::MAX, right: u32::MAX, rank: NO_RANK, new: u32::MAX };
+
+/// A flat table with open addressing, at most half full: a lookup reads one cache line most of the time.
+#[derive(Clone, Debug)]
+pub struct PairTable {
+    slots: Vec<Slot>,
+    shift: u32,
+}
+
+impl PairTable {
+    /// A table for up to `pairs` pairs.
+    pub fn with_capacity(pairs: usize) -> Result<Self> {
+        let size = (2 * pairs).next_power_of_two().max(4);
+        let mut slots = Vec::new();
+        let needed = (size * size_of::<Slot>()) as u64;
+        slots.try_reserve_exact(size).map_err(|_| Error::OutOfMemory { what: "the table of merges", needed })?;
+        slots.resize(size, FREE);
+        Ok(Self { slots, shift: 64 - size.trailing_zeros() })
+    }
+
+    #[inline]
+    fn home(&self, left: u32, right: u32) -> usize {
+        let key = u64::from(left) << 32 | u64::from(right);
+        // Fibonacci hashing; the fold brings the left id's bits down before the product carries them up.
+        ((key ^ (key >> 29)).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> self.shift) as usize
+    }
+
+    /// Enters a pair that is not there yet.
+    pub fn insert(&mut self, left: u32, right: u32, rank: u32, new: u32) {
+        let mut at = self.home(left, right);
+        while self.slots[at].rank != NO_RANK {
+            at = (at + 1) & (self.slots.len() - 1);
+        }
+        self.slots[at] = Slot { left, right, rank, new };
+    }
+
+    /// The pair's rank and the id of its merge; the rank is [`NO_RANK`] if it does not merge.
+    #[inline]
+    pub fn get(&self, left: u32, right: u32) -> (u32, u32) {
+        let mut at = self.home(left, right);
+        loop {
+            let slot = self.slots[at];
+            if (slot.left == left && slot.right == right) || slot.rank == NO_RANK {
+                return (slot.rank, slot.new);
+            }
+            at = (at + 1) & (self.slots.len() - 1);
+        }
+    }
+
+    /// Merges in place, lowest rank first and leftmost first among equals, until no pair is left. For short sequences:
+    /// the time is quadratic.
+    pub fn merge_all(&self, symbols: &mut Vec<u32>) {
+        loop {
+            let pairs = symbols.windows(2).enumerate().map(|(i, pair)| (self.get(pair[0], pair[1]), i));
+            let Some(((rank, new), at)) = pairs.min_by_key(|((rank, _), i)| (*rank, *i)) else { return };
+            if rank == NO_RANK {
+                return;
+            }
+            symbols[at] = new;
+            symbols.remove(at + 1);
+        }
+    }
+}

@@ -1,0 +1,130 @@
+//! One text in pieces, cut anywhere: the ids are those of the whole.
+
+use super::reserve;
+use crate::Result;
+use crate::tokenizer::{SpecialPolicy, Tokenizer, characters};
+
+/// Before this many bytes are waiting, looking at them is not worth it.
+const WORTH_LOOKING: usize = 256;
+
+/// Encodes one text that comes in pieces.
+///
+/// What can still change is kept: a pre-token that may go on, a special token or a character that may become whole. It is
+/// looked at again only when it has doubled, so that the time is linear however small the pieces are.
+#[derive(Debug)]
+pub struct StreamEncoder {
+    tokenizer: Tokenizer,
+    policy: SpecialPolicy,
+    pending: Vec<u8>,
+    /// How many waiting bytes make another look worth it.
+    look_at: usize,
+    /// Bytes and characters before the pending ones, to say where special text stands.
+    bytes_before: u64,
+    characters_before: u64,
+}
+
+/// What is known of the end of a piece of text.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum End {
+    /// The text ends there.
+    Here,
+    /// It may go on.
+    Open,
+}
+
+impl StreamEncoder {
+    pub(crate) fn new(tokenizer: Tokenizer, policy: SpecialPolicy) -> Result<Self> {
+        tokenizer.policy(&policy)?;
+        let look_at = WORTH_LOOKING;
+        Ok(Self { tokenizer, policy, pending: Vec::new(), look_at, bytes_before: 0, characters_before: 0 })
+    }
+
+    /// Takes the next piece, and appends the ids that are sure by now.
+    pub fn push(&mut self, piece: &[u8], out: &mut Vec<u32>) -> Result<()> {
+        reserve(&mut self.pending, piece.len(), "text that may go on")?;
+        self.pending.extend_from_slice(piece);
+        if self.pending.len() < self.look_at {
+            return Ok(());
+        }
+        self.advance(End::Open, out)?;
+        self.look_at = (2 * self.pending.len()).max(WORTH_LOOKING);
+        Ok(())
+    }
+
+    /// Ends the text and appends the rest of the ids.
+    pub fn finish(mut self, out: &mut Vec<u32>) -> Result<()> {
+        self.advance(End::Here, out)
+    }
+
+    /// Encodes what is sure and forgets it.
+    fn advance(&mut self, end: End, out: &mut Vec<u32>) -> Result<()> {
+        let tokenizer = self.tokenizer.clone();
+        let policy = tokenizer.policy(&self.policy)?;
+        let text = &self.pending;
+        let mut at = 0;
+        // Special tokens that start before `open` are whole in what is there, so is any longer one at the same place.
+        let mut open = text.len();
+        if let Some(finder) = policy.finder() {
+            if end == End::Open {
+                open = (text.len() + 1).saturating_sub(finder.longest());
+            }
+            while let Some((index, start, stop)) = finder.find(text, at).filter(|found| found.1 < open) {
+                if !policy.allows(index) {
+                    let characters = self.characters_before + characters(&text[..start]);
+                    return Err(tokenizer.refused(index, self.bytes_before + start as u64, characters));
+                }
+                tokenizer.plain(&text[at..start], out)?;
+                tokenizer.push_special(index, out)?;
+                at = stop;
+            }
+        }
+        if at < open {
+            at += match end {
+                End::Here => tokenizer.plain(&text[at..], out).map(|()| text.len() - at)?,
+                End::Open => open_text(&tokenizer, &text[at..open], out)?,
+            };
+        }
+        if policy.may_refuse() {
+            self.characters_before += characters(&text[..at]);
+        }
+        self.bytes_before += at as u64;
+        self.pending.drain(..at);
+        Ok(())
+    }
+}
+
+/// Encodes what is sure of a text that may go on; returns how many bytes that is.
+fn open_text(tokenizer: &Tokenizer, bytes: &[u8], out: &mut Vec<u32>) -> Result<usize> {
+    let mut at = 0;
+    loop {
+        let error = match std::str::from_utf8(&bytes[at..]) {
+            Ok(text) => return Ok(at + tokenizer.settled(text, out)?),
+            Err(error) => error,
+        };
+        let broken = at + error.valid_up_to();
+        if error.error_len().is_none() {
+            let text = std::str::from_utf8(&bytes[at..broken]).unwrap_or_default();
+            return Ok(at + tokenizer.settled(text, out)?);
+        }
+        // The bytes at `broken` are invalid whatever follows, so the text ends there.
+        tokenizer.plain(&bytes[at..broken], out)?;
+        let Some(end) = end_of_run(bytes, broken) else { return Ok(broken) };
+        tokenizer.word(&bytes[broken..end], out)?;
+        at = end;
+    }
+}
+
+/// Where a run of invalid bytes ends, `None` if it may go on.
+fn end_of_run(bytes: &[u8], start: usize) -> Option<usize> {
+    let mut at = start;
+    while at < bytes.len() {
+        // Whether a character begins here shows in four bytes.
+        let ahead = &bytes[at..bytes.len().min(at + 4)];
+        match std::str::from_utf8(ahead) {
+            Ok(_) => return Some(at),
+            Err(error) if error.valid_up_to() > 0 => return Some(at),
+            Err(error) => at += error.error_len()?,
+        }
+    }
+    None
+}
