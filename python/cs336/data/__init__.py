@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from cs336.data.batches import get_batch, sequential_batches
-    from cs336.data.stories import stories, write_stories
+    from cs336.data.storyteller import stories, write_stories
     from cs336.data.token_file import TokenFile, TokenFileInfo, check_tokens, open_tokens
 
 __all__ = [
@@ -29,8 +29,8 @@ _HOME = {
     "get_batch": "batches",
     "open_tokens": "token_file",
     "sequential_batches": "batches",
-    "stories": "stories",
-    "write_stories": "stories",
+    "stories": "storyteller",
+    "write_stories": "storyteller",
 }
 
 
