@@ -1,9 +1,11 @@
 //! Exact byte-level BPE: training, encoding, decoding. This crate has never heard of Python.
 
+mod aside;
 pub mod count;
 pub mod decode;
 pub mod encode;
 mod error;
+pub mod formats;
 mod job;
 pub mod pretokenize;
 pub mod reference;

@@ -1,5 +1,6 @@
 //! Pre-tokens to ids: merge the adjacent pair of lowest rank, the leftmost first, until none is left.
 
+mod file;
 mod pairs;
 mod stream;
 
@@ -9,6 +10,7 @@ use std::hash::BuildHasher;
 
 use hashbrown::HashTable;
 
+pub use file::{Dtype, EncodeFileOptions, EncodeFileStats, sidecar};
 pub(crate) use pairs::PairTable;
 pub use stream::StreamEncoder;
 

@@ -1,0 +1,61 @@
+//! Files written aside, synced, then renamed: under the final name stands the whole file or what stood there before.
+
+use std::fs::File;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use tempfile::NamedTempFile;
+
+use crate::{Error, Result};
+
+/// A file under way. Dropped before [`keep`](Self::keep), it leaves nothing.
+pub(crate) struct Aside {
+    file: NamedTempFile,
+    target: PathBuf,
+}
+
+impl Aside {
+    pub fn new(target: &Path) -> Result<Self> {
+        if target.is_dir() {
+            return Err(Error::io("write", target)(std::io::ErrorKind::IsADirectory.into()));
+        }
+        let folder = match target.parent() {
+            Some(parent) if !parent.as_os_str().is_empty() => parent,
+            _ => Path::new("."),
+        };
+        let mut builder = tempfile::Builder::new();
+        builder.prefix(".cs336-");
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::PermissionsExt;
+            // The umask takes off what the user does not want, as for any new file.
+            builder.permissions(std::fs::Permissions::from_mode(0o666));
+        }
+        let file = builder.tempfile_in(folder).map_err(Error::io("create", target))?;
+        Ok(Self { file, target: target.to_path_buf() })
+    }
+
+    /// The file to write to.
+    pub fn file(&mut self) -> &mut File {
+        self.file.as_file_mut()
+    }
+
+    /// Makes sure that the disk has it all.
+    pub fn sync(&self) -> Result<()> {
+        self.file.as_file().sync_all().map_err(Error::io("write", &self.target))
+    }
+
+    /// Gives the file its name.
+    pub fn keep(self) -> Result<()> {
+        self.file.persist(&self.target).map_err(|error| Error::io("write", &self.target)(error.error))?;
+        Ok(())
+    }
+}
+
+/// Writes a whole file.
+pub(crate) fn write(target: &Path, content: &[u8]) -> Result<()> {
+    let mut aside = Aside::new(target)?;
+    aside.file().write_all(content).map_err(Error::io("write", target))?;
+    aside.sync()?;
+    aside.keep()
+}
