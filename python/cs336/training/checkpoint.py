@@ -72,8 +72,11 @@ def save_run_checkpoint(
         torch.save(state, aside / STATE)
         sums = {name: _checksum(aside / name) for name in (WEIGHTS, STATE)}
         (aside / MANIFEST).write_text(json.dumps({"step": step, "sha256": sums}, indent=1), encoding="utf-8")
-    for old in checkpoints(folder)[:-keep_last]:
-        shutil.rmtree(old)
+    kept = [path for path in checkpoints(folder) if path.name <= final.name]
+    for path in checkpoints(folder):
+        # What is newer than this one was damaged and left behind when the run went back.
+        if path not in kept[-keep_last:]:
+            shutil.rmtree(path)
     return final
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import json
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -112,6 +113,11 @@ class RunConfig:
             )
         if not optimizer.lr > 0:
             raise ConfigError(f"optimizer.lr must be above 0, not {optimizer.lr}")
+        for name in ("weight_decay", "eps", "grad_clip", "muon_lr"):
+            if not getattr(optimizer, name) >= 0:
+                raise ConfigError(f"optimizer.{name} must not be negative, but is {getattr(optimizer, name)}")
+        if not all(0 <= beta < 1 for beta in optimizer.betas):
+            raise ConfigError(f"optimizer.betas must be at least 0 and below 1, but are {optimizer.betas}")
         if not 0 <= optimizer.warmup_steps < training.steps:
             raise ConfigError(
                 f"optimizer.warmup_steps must be at least 0 and below training.steps ({training.steps}), "
@@ -162,7 +168,7 @@ def make_config(raw: Mapping[str, Any]) -> RunConfig:
         base = dataclasses.asdict(preset(str(model.pop("preset"))))
         sections["model"] = base | model
     try:
-        return TypeAdapter(RunConfig).validate_python(sections)
+        return TypeAdapter(RunConfig).validate_json(json.dumps(sections, default=str), strict=True)
     except ValidationError as error:
         raise ConfigError("; ".join(_explain(detail) for detail in error.errors())) from error
 

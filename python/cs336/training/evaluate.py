@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -12,7 +13,9 @@ from torch import Tensor
 
 from cs336.data.batches import check_length, sequential_batches
 from cs336.data.token_file import Tokens
-from cs336.tokenizer import Tokenizer
+
+if TYPE_CHECKING:  # Tokens can be trained on and evaluated without the compiled tokenizer.
+    from cs336.tokenizer import Tokenizer
 
 
 @dataclass(frozen=True)

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import os
 import shutil
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+_ASIDE = ".aside-"
 
 
 @contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
     """Gives a path to write to; on success the file is synced and takes the final name, else nothing is left."""
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    os.close(handle)
-    aside = Path(name)
+    aside = path.with_name(f"{_ASIDE}{os.getpid()}-{path.name}")
     try:
         yield aside
         sync(aside)
@@ -29,8 +28,9 @@ def whole_file(path: Path) -> Iterator[Path]:
 @contextmanager
 def whole_folder(path: Path) -> Iterator[Path]:
     """The like for a folder, which must not exist yet."""
-    aside = Path(tempfile.mkdtemp(dir=path.parent, prefix=".aside-"))
+    aside = path.with_name(f"{_ASIDE}{os.getpid()}-{path.name}")
     try:
+        aside.mkdir()
         yield aside
         for file in aside.iterdir():
             sync(file)
@@ -40,6 +40,15 @@ def whole_folder(path: Path) -> Iterator[Path]:
     except BaseException:
         shutil.rmtree(aside, ignore_errors=True)
         raise
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Removes what a process that was killed had not yet given its final name."""
+    for path in folder.glob(f"{_ASIDE}*"):
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
 
 
 def sync(path: Path) -> None:

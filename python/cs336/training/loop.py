@@ -22,14 +22,13 @@ from cs336.data.token_file import TokenFile, check_tokens, open_tokens
 from cs336.errors import CheckpointError, ConfigError, DataError, NonFiniteLossError
 from cs336.nn import TransformerLM, cross_entropy
 from cs336.optim import SGD, AdamW, Muon, clip_grad_norm, constant_schedule, cosine_schedule, wsd_schedule
-from cs336.tokenizer import Tokenizer
 from cs336.training.checkpoint import load_run_checkpoint, save_run_checkpoint, save_weights
 from cs336.training.config import OptimizerConfig, RunConfig, load_config, to_toml
 from cs336.training.evaluate import evaluate
-from cs336.training.files import whole_file
+from cs336.training.files import remove_leftovers, sync, whole_file
 from cs336.training.metrics import Row, append_row, read_rows, rewind
 from cs336.training.plot import plot_losses
-from cs336.training.run import RunFolder, choose_device
+from cs336.training.run import RunFolder, choose_device, load_tokenizer
 
 Report = Callable[[Row], None]
 
@@ -56,12 +55,20 @@ def train(config: RunConfig, run_dir: str | Path, *, resume: bool = False, repor
     ConfigError, DataError, CheckpointError, and NonFiniteLossError before a bad loss can harm the weights.
     """
     folder = RunFolder(Path(run_dir))
-    _prepare(folder, config, resume)
-    return _Run(config, folder, report or (lambda row: None)).go()
+    _check_folder(folder, config, resume)
+    tokenizer = folder.tokenizer if resume else config.data.tokenizer
+    # Everything is opened and checked before the folder is made, so that a mistake leaves nothing in the way.
+    run = _Run(config, folder, tokenizer, report or (lambda row: None))
+    if resume:
+        remove_leftovers(folder.path)
+        remove_leftovers(folder.checkpoints)
+    else:
+        _create_folder(folder, config)
+    return run.go()
 
 
-def _prepare(folder: RunFolder, config: RunConfig, resume: bool) -> None:
-    """Makes the folder with its configuration and tokenizer, or checks that it belongs to this configuration."""
+def _check_folder(folder: RunFolder, config: RunConfig, resume: bool) -> None:
+    """Refuses a folder of another run, or of another configuration."""
     if resume:
         if not folder.config.exists():
             raise CheckpointError(f"{folder.path} is no run folder: it has no {folder.config.name}")
@@ -69,13 +76,20 @@ def _prepare(folder: RunFolder, config: RunConfig, resume: bool) -> None:
         if changed:
             raise ConfigError(f"the run in {folder.path} has other values for {', '.join(changed)}; start a new run")
         return
-    if folder.path.exists() and any(folder.path.iterdir()):
+    # A start that was killed before it wrote the configuration leaves no more than these.
+    harmless = (folder.tokenizer.name,)
+    if folder.path.exists() and any(p.name not in harmless and p.name[0] != "." for p in folder.path.iterdir()):
         raise ConfigError(
             f"{folder.path} is not empty; go on with it by `cs336 train --resume {folder.path}`, or name another folder"
         )
+
+
+def _create_folder(folder: RunFolder, config: RunConfig) -> None:
+    """Makes the folder; the configuration comes last, because it makes the folder a run that can be resumed."""
     folder.path.mkdir(parents=True, exist_ok=True)
     if config.data.tokenizer is not None:
-        shutil.copyfile(config.data.tokenizer, folder.tokenizer)
+        with whole_file(folder.tokenizer) as aside:
+            shutil.copyfile(config.data.tokenizer, aside)
     with whole_file(folder.config) as aside:
         aside.write_text(to_toml(config), encoding="utf-8")
 
@@ -88,12 +102,14 @@ def _differences(old: RunConfig, new: RunConfig) -> list[str]:
 class _Run:
     """One process's part of a run."""
 
-    def __init__(self, config: RunConfig, folder: RunFolder, report: Report) -> None:
+    def __init__(self, config: RunConfig, folder: RunFolder, tokenizer: str | Path | None, report: Report) -> None:
         self.config, self.folder, self.report = config, folder, report
         self.device = choose_device(config.training.device)
         self.dtype = torch.bfloat16 if config.training.dtype == "bfloat16" else torch.float32
         torch.use_deterministic_algorithms(config.training.deterministic)
-        self.tokenizer = Tokenizer.load(folder.tokenizer) if folder.tokenizer.exists() else None
+        self.tokenizer = (
+            load_tokenizer(tokenizer) if tokenizer is not None and config.data.tokenizer is not None else None
+        )
         self.train_tokens = self._open(config.data.train)
         self.valid_tokens = self._open(config.data.valid) if config.data.valid is not None else None
         torch.manual_seed(config.training.seed)
@@ -192,6 +208,7 @@ class _Run:
                 "grad_norm": norm_value,
                 "seconds": seconds,
                 "tokens_per_second": tokens / seconds,
+                "mfu": None,
             }
         )
 
@@ -200,6 +217,8 @@ class _Run:
         self.report(row)
 
     def _save(self, step: int) -> None:
+        if self.folder.metrics.exists():
+            sync(self.folder.metrics)  # A power cut must not take rows from before the checkpoint.
         save_run_checkpoint(self.folder.checkpoints, step, self.model, self.optimizers, self.config.training.keep_last)
 
     def _evaluation_is_due(self, step: int) -> bool:

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import torch
 
 from cs336.errors import CheckpointError, ConfigError
 from cs336.nn import TransformerLM
-from cs336.tokenizer import Tokenizer
 from cs336.training.checkpoint import WEIGHTS, checkpoints, load_weights, verify
 from cs336.training.config import RunConfig, load_config
+
+if TYPE_CHECKING:  # A run without a tokenizer needs no compiled one.
+    from cs336.tokenizer import Tokenizer
 
 
 @dataclass(frozen=True)
@@ -77,6 +79,13 @@ def choose_device(name: str) -> torch.device:
     return device
 
 
+def load_tokenizer(path: str | Path) -> Tokenizer:
+    """Reads a tokenizer; the compiled part is imported only now."""
+    from cs336.tokenizer import Tokenizer
+
+    return Tokenizer.load(path)
+
+
 def load_run(
     path: str | Path, *, which: Literal["last", "best"] = "last", device: str = "auto"
 ) -> tuple[TransformerLM, Tokenizer | None, RunConfig]:
@@ -98,5 +107,5 @@ def load_run(
         if checkpoint is None:
             raise CheckpointError(f"{path} has no whole checkpoint; {'; '.join(problems) or 'none was saved yet'}")
         load_weights(checkpoint / WEIGHTS, model)
-    tokenizer = Tokenizer.load(folder.tokenizer) if folder.tokenizer.exists() else None
+    tokenizer = load_tokenizer(folder.tokenizer) if folder.tokenizer.exists() else None
     return model.to(choose_device(device)).eval(), tokenizer, config
