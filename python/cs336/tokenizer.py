@@ -1,0 +1,219 @@
+"""Exact byte-level BPE: training, encoding, decoding, and the files around them. The face of the Rust core.
+
+What it promises stands in ``docs/tokenizer.md``. Neither numpy nor rich is imported before something needs it.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self, TypeAlias
+
+from cs336 import _bpe, _tokenizer_files
+from cs336.errors import TokenIdError
+from cs336.progress import reporting
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import DTypeLike, NDArray
+
+__all__ = ["EncodeFileStats", "Tokenizer", "train_bpe", "train_bpe_from_iterator"]
+
+StrPath: TypeAlias = str | os.PathLike[str]
+Special: TypeAlias = str | Iterable[str]
+Progress: TypeAlias = bool | Callable[[str, int, int | None], object] | None
+
+_PIECE = 1 << 16  # characters of a long item that are encoded at a time, so that memory stays bounded
+
+
+@dataclass(frozen=True)
+class EncodeFileStats:
+    """What ``encode_file`` wrote: tokens, bytes of text, documents, and the bytes of text a token stands for."""
+
+    tokens: int
+    bytes: int
+    documents: int
+    dtype: str
+
+    @property
+    def bytes_per_token(self) -> float:
+        """The compression ratio; 0 where there are no tokens."""
+        return self.bytes / self.tokens if self.tokens else 0.0
+
+
+class Tokenizer(_bpe.Tokenizer):
+    """A vocabulary with its merges, special tokens and pattern. Never changes; may be used from many threads."""
+
+    @classmethod
+    def from_files(
+        cls,
+        vocab_filepath: StrPath,
+        merges_filepath: StrPath,
+        special_tokens: Iterable[str] | None = None,
+        *,
+        pattern: str = "gpt2",
+    ) -> Self:
+        """Read GPT-2's ``vocab.json`` and ``merges.txt``, which carry neither pattern nor special tokens."""
+        vocab, merges = _tokenizer_files.read_gpt2(Path(vocab_filepath), Path(merges_filepath))
+        return cls(vocab, merges, _tokens(special_tokens), pattern=pattern)
+
+    def to_files(self, vocab_filepath: StrPath, merges_filepath: StrPath) -> None:
+        """Write GPT-2's ``vocab.json`` and ``merges.txt``."""
+        _tokenizer_files.write_gpt2(self, Path(vocab_filepath), Path(merges_filepath))
+
+    @classmethod
+    def load(cls, path: StrPath) -> Self:
+        """Read a ``tokenizer.json`` that ``save`` wrote."""
+        return cls(_tokenizer_files.read_native(Path(path)))
+
+    def save(self, path: StrPath) -> None:
+        """Write a ``tokenizer.json``, which Hugging Face ``tokenizers`` reads with the same ids."""
+        _tokenizer_files.write_native(self, Path(path))
+
+    @classmethod
+    def from_tiktoken(
+        cls, path: StrPath, *, pattern: str = "gpt2", special_tokens: dict[str, int] | None = None
+    ) -> Self:
+        """Read a rank file of tiktoken, which carries neither pattern nor special tokens."""
+        ranks = _tokenizer_files.read_ranks(Path(path))
+        return cls(_bpe.from_ranks(ranks, list((special_tokens or {}).items()), pattern))
+
+    def to_tiktoken(self, path: StrPath) -> None:
+        """Write a rank file of tiktoken; refused where ranks alone would not give the same ids."""
+        _tokenizer_files.write_ranks(self, Path(path))
+
+    def encode_numpy(
+        self, text: str | bytes, *, special: Special = "token", dtype: DTypeLike | None = None
+    ) -> NDArray[Any]:
+        """The ids as an array: uint16 where all ids fit, else uint32, or the type asked for."""
+        return self.encode_u32(text, special=special).astype(self._dtype(dtype), copy=False)
+
+    def encode_batch_numpy(
+        self, texts: Iterable[str | bytes], *, special: Special = "token", dtype: DTypeLike | None = None
+    ) -> tuple[NDArray[Any], NDArray[np.int64]]:
+        """The ids of all texts one behind the other, and the n + 1 offsets of their borders."""
+        ids, offsets = self.encode_batch_u32(texts, special=special)
+        return ids.astype(self._dtype(dtype), copy=False), offsets
+
+    def encode_iterable(self, texts: Iterable[str | bytes], *, special: Special = "token") -> Iterator[int]:
+        """The ids of one text that comes in pieces, cut anywhere; lazily, in bounded memory."""
+        return self._iterate(self.encode_stream(special=special), texts)
+
+    @staticmethod
+    def _iterate(stream: _bpe.StreamEncoder, texts: Iterable[str | bytes]) -> Iterator[int]:
+        for text in texts:
+            if len(text) <= _PIECE:
+                yield from stream.push(text)
+            else:
+                for start in range(0, len(text), _PIECE):
+                    yield from stream.push(text[start : start + _PIECE])
+        yield from stream.finish()
+
+    def encode_file(
+        self,
+        source: StrPath,
+        target: StrPath,
+        *,
+        special: Special = "token",
+        dtype: DTypeLike | None = None,
+        threads: int | None = None,
+        progress: Progress = None,
+    ) -> EncodeFileStats:
+        """Write the ids of a text file as ``.npy``, with a JSON sidecar beside it. Both appear whole or not at all."""
+        if threads is not None and threads < 1:
+            raise ValueError(f"threads must be at least 1, not {threads}")
+        with reporting(progress) as report:
+            written = _tokenizer_files.encode_file(
+                self, Path(source), Path(target), special, self._dtype(dtype), report
+            )
+        return EncodeFileStats(*written)
+
+    def decode(self, ids: Any, errors: str = "replace") -> str:
+        """The text of ids. What is not UTF-8 is handled as ``bytes.decode`` does with ``errors``."""
+        return self.decode_bytes(ids).decode("utf-8", errors)
+
+    def _dtype(self, dtype: DTypeLike | None) -> np.dtype[Any]:
+        import numpy as np
+
+        if dtype is None:
+            return np.dtype(np.uint16 if self.vocab_size <= 1 << 16 else np.uint32)
+        chosen = np.dtype(dtype)
+        if chosen.kind not in "iu" or self.vocab_size - 1 > np.iinfo(chosen).max:
+            raise TokenIdError(f"dtype {chosen} can't hold ids up to {self.vocab_size - 1}; use uint32")
+        return chosen
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _restore, (type(self), *self.parts())
+
+    def __copy__(self) -> Self:
+        return self
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        return self
+
+    def __repr__(self) -> str:
+        special = list(self.special_tokens)
+        return f"Tokenizer(vocab_size={self.vocab_size}, special_tokens={special}, pattern={self.pattern!r})"
+
+
+def _restore(cls: type[Tokenizer], *parts: Any) -> Tokenizer:
+    return cls(_bpe.from_parts(*parts))
+
+
+def _tokens(special_tokens: Iterable[str] | None) -> list[str]:
+    if isinstance(special_tokens, str | bytes):
+        raise TypeError(f"special_tokens must be a list of str, not a single {type(special_tokens).__name__}")
+    tokens = list(special_tokens or ())
+    for token in tokens:
+        if not isinstance(token, str):
+            raise TypeError(f"a special token must be str, not {type(token).__name__}")
+    return tokens
+
+
+def _options(vocab_size: int, special_tokens: Iterable[str], min_frequency: int, threads: int | None) -> list[str]:
+    if vocab_size < 0 or min_frequency < 0:
+        raise ValueError("vocab_size and min_frequency must not be negative")
+    if threads is not None and threads < 1:
+        raise ValueError(f"threads must be at least 1, not {threads}")
+    return _tokens(special_tokens)
+
+
+def train_bpe(
+    paths: StrPath | Sequence[StrPath],
+    vocab_size: int,
+    special_tokens: Iterable[str] = (),
+    *,
+    pattern: str = "gpt2",
+    min_frequency: int = 1,
+    threads: int | None = None,
+    progress: Progress = None,
+) -> Tokenizer:
+    """Learn a tokenizer from text files, each of them a document.
+
+    Ids: special tokens in the order given, the 256 bytes, the merges. Of pairs that are equally frequent the greater
+    one is merged first, so the result does not depend on threads. ``progress``: None shows a bar on a terminal.
+    """
+    special = _options(vocab_size, special_tokens, min_frequency, threads)
+    files = [paths] if isinstance(paths, str | os.PathLike) else list(paths)
+    with reporting(progress) as report:
+        return Tokenizer(_bpe.train_files(files, vocab_size, special, pattern, min_frequency, threads, report))
+
+
+def train_bpe_from_iterator(
+    texts: Iterable[str],
+    vocab_size: int,
+    special_tokens: Iterable[str] = (),
+    *,
+    pattern: str = "gpt2",
+    min_frequency: int = 1,
+    threads: int | None = None,
+    progress: Progress = None,
+) -> Tokenizer:
+    """Learn a tokenizer from texts in memory, each of them a document; otherwise as ``train_bpe``."""
+    special = _options(vocab_size, special_tokens, min_frequency, threads)
+    if isinstance(texts, str):
+        raise TypeError("texts must be an iterable of str, one per document, not a single str")
+    with reporting(progress) as report:
+        return Tokenizer(_bpe.train_documents(texts, vocab_size, special, pattern, min_frequency, threads, report))

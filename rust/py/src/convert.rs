@@ -1,0 +1,93 @@
+//! Python values to the core's and back, without copies where there need be none.
+
+use cs336_bpe::SpecialPolicy;
+use pyo3::exceptions::{PyTypeError, PyUnicodeEncodeError, PyValueError};
+use pyo3::prelude::*;
+use pyo3::types::{PyBytes, PyList, PyString};
+
+use crate::errors::named;
+
+/// The UTF-8 of a `str`, or the bytes of a `bytes`, where Python keeps them.
+pub fn text<'a>(value: &'a Bound<'_, PyAny>) -> PyResult<&'a [u8]> {
+    if let Ok(text) = value.cast::<PyString>() {
+        return Ok(string(text)?.as_bytes());
+    }
+    if let Ok(bytes) = value.cast::<PyBytes>() {
+        return Ok(bytes.as_bytes());
+    }
+    Err(PyTypeError::new_err(format!("a text must be str or bytes, not {}", value.get_type().name()?)))
+}
+
+/// The UTF-8 of a `str`; a lone surrogate, which has none, is a `TextEncodingError`.
+pub fn string<'a>(text: &'a Bound<'_, PyString>) -> PyResult<&'a str> {
+    let py = text.py();
+    text.to_str().map_err(|error| {
+        if error.is_instance_of::<PyUnicodeEncodeError>(py) {
+            let reason = format!("the text has no UTF-8 form: {}", error.value(py));
+            return named(py, "TextEncodingError", format!("{reason}; replace lone surrogates first"));
+        }
+        error
+    })
+}
+
+/// What `special=` says.
+pub fn policy(value: Option<&Bound<'_, PyAny>>) -> PyResult<SpecialPolicy> {
+    let Some(value) = value else { return Ok(SpecialPolicy::Token) };
+    if let Ok(word) = value.cast::<PyString>() {
+        return match word.to_str()? {
+            "token" => Ok(SpecialPolicy::Token),
+            "text" => Ok(SpecialPolicy::Text),
+            "error" => Ok(SpecialPolicy::Error),
+            other => Err(PyValueError::new_err(format!(
+                "special must be \"token\", \"text\", \"error\" or a set of special tokens, not {other:?}"
+            ))),
+        };
+    }
+    value.try_iter()?.map(|token| token?.extract::<String>()).collect::<PyResult<_>>().map(SpecialPolicy::Allowed)
+}
+
+/// A list of Python's ints. Written against the C interface because `PyList::new` panics where memory ends, and this
+/// must be a `MemoryError`.
+pub fn id_list<'py>(py: Python<'py>, ids: &[u32]) -> PyResult<Bound<'py, PyList>> {
+    let length = ids.len() as pyo3::ffi::Py_ssize_t;
+    // SAFETY: `PyList_New` gives a new reference or null with an exception set, which `from_owned_ptr_or_err` tells apart.
+    let list = unsafe { Bound::from_owned_ptr_or_err(py, pyo3::ffi::PyList_New(length))? };
+    for (at, &id) in ids.iter().enumerate() {
+        // SAFETY: `at` is inside the list, and `PyList_SetItem` takes over the reference to the new int.
+        unsafe {
+            let int = pyo3::ffi::PyLong_FromUnsignedLong(id.into());
+            if int.is_null() {
+                return Err(PyErr::fetch(py));
+            }
+            pyo3::ffi::PyList_SetItem(list.as_ptr(), at as pyo3::ffi::Py_ssize_t, int);
+        }
+    }
+    Ok(list.cast_into::<PyList>()?)
+}
+
+/// Ids from a list of ints or anything else that gives ints. What can't be an id says so.
+pub fn ids(value: &Bound<'_, PyAny>, vocab_size: usize) -> PyResult<Vec<u32>> {
+    let py = value.py();
+    let mut ids = Vec::new();
+    for (position, item) in value.try_iter()?.enumerate() {
+        let item = item?;
+        match item.extract::<u32>() {
+            Ok(id) => {
+                ids.try_reserve(1).map_err(|_| pyo3::exceptions::PyMemoryError::new_err("no memory for the ids"))?;
+                ids.push(id);
+            }
+            Err(error) if error.is_instance_of::<PyTypeError>(py) => {
+                let kind = item.get_type().name()?;
+                return Err(PyTypeError::new_err(format!("token id at position {position} must be int, not {kind}")));
+            }
+            Err(_) => {
+                let message = format!(
+                    "token id {item} at position {position} is not in the vocabulary (ids are 0 to {})",
+                    vocab_size.saturating_sub(1)
+                );
+                return Err(named(py, "TokenIdError", message));
+            }
+        }
+    }
+    Ok(ids)
+}

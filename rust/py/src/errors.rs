@@ -1,0 +1,61 @@
+//! The core's errors as Python exceptions, mapped once.
+
+use cs336_bpe::Error;
+use pyo3::exceptions::{PyKeyboardInterrupt, PyOSError};
+use pyo3::prelude::*;
+
+/// The exception of `cs336.errors` that stands for a core error; the system's own errors become `OSError`, whose
+/// constructor picks the subclass by number.
+pub fn to_py(py: Python<'_>, error: Error) -> PyErr {
+    let message = error.to_string();
+    let class = match &error {
+        Error::Io { source, path, action } => {
+            return match source.raw_os_error() {
+                Some(number) => {
+                    let reason = source.to_string();
+                    let reason = reason.split(" (os error").next().unwrap_or_default();
+                    PyOSError::new_err((number, format!("cannot {action}: {reason}"), path.clone()))
+                }
+                None if source.kind() == std::io::ErrorKind::IsADirectory => {
+                    pyo3::exceptions::PyIsADirectoryError::new_err(message)
+                }
+                None => PyOSError::new_err(message),
+            };
+        }
+        Error::NotUtf8 { .. } => "TextEncodingError",
+        Error::EmptyCorpus { .. } => "CorpusError",
+        Error::Pattern { .. } => "PatternError",
+        Error::SpecialToken { .. } => "SpecialTokenError",
+        Error::DisallowedSpecial { .. } => "DisallowedSpecialTokenError",
+        Error::Format { .. } => "FormatError",
+        Error::Unrepresentable { .. } => "UnrepresentableError",
+        Error::UnknownId { .. } => "TokenIdError",
+        Error::OutOfMemory { .. } => "MemoryLimitError",
+        Error::VocabSize { .. } | Error::Vocabulary(_) => "VocabularyError",
+        Error::Interrupted => return PyKeyboardInterrupt::new_err(message),
+        Error::CountOverflow => return pyo3::exceptions::PyOverflowError::new_err(message),
+        _ => return pyo3::exceptions::PyValueError::new_err(message),
+    };
+    named(py, class, message)
+}
+
+/// An exception of `cs336.errors` by its name.
+pub fn named(py: Python<'_>, class: &str, message: String) -> PyErr {
+    let built = py.import("cs336.errors").and_then(|module| module.getattr(class)).and_then(|c| c.call1((message,)));
+    match built {
+        Ok(value) => PyErr::from_value(value),
+        Err(error) => error,
+    }
+}
+
+/// `result.or_raise(py)?`
+pub trait OrRaise<T> {
+    /// The value, or the error as a Python exception.
+    fn or_raise(self, py: Python<'_>) -> PyResult<T>;
+}
+
+impl<T> OrRaise<T> for cs336_bpe::Result<T> {
+    fn or_raise(self, py: Python<'_>) -> PyResult<T> {
+        self.map_err(|error| to_py(py, error))
+    }
+}

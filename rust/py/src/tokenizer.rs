@@ -1,0 +1,368 @@
+//! The tokenizer and its two streams.
+
+use std::sync::Mutex;
+
+use cs336_bpe::pretokenize::Pattern;
+use cs336_bpe::{Error, Vocabulary};
+use numpy::{IntoPyArray, PyArray1, PyReadonlyArray1};
+use pyo3::exceptions::{PyTypeError, PyValueError};
+use pyo3::prelude::*;
+use pyo3::types::{PyBytes, PyDict, PyList, PyString};
+
+use crate::convert::{id_list, ids, policy, text};
+use crate::errors::OrRaise;
+use crate::job::watched;
+
+/// Texts up to this many bytes are encoded with the GIL held: releasing it would cost more.
+const SMALL: usize = 1 << 12;
+
+type Pairs = Vec<(Vec<u8>, Vec<u8>)>;
+type Parts<'py> = (Vec<(u32, Bound<'py, PyBytes>)>, Bound<'py, PyList>, Vec<String>, bool, String);
+
+/// Encodes and decodes; never changes.
+#[pyclass(subclass, frozen, module = "cs336._bpe")]
+pub struct Tokenizer(pub cs336_bpe::Tokenizer);
+
+fn build(vocabulary: cs336_bpe::Result<Vocabulary>, pattern: &str) -> cs336_bpe::Result<Tokenizer> {
+    Ok(Tokenizer(cs336_bpe::Tokenizer::new(vocabulary?, Pattern::new(pattern)?)?))
+}
+
+/// The text of a pattern's regular expression.
+#[pyfunction]
+pub fn pattern_regex(py: Python<'_>, pattern: &str) -> PyResult<String> {
+    Pattern::new(pattern).map(|pattern| pattern.regex().to_owned()).or_raise(py)
+}
+
+/// A tokenizer from what `Tokenizer.parts` gives.
+#[pyfunction]
+pub fn from_parts(
+    py: Python<'_>,
+    tokens: Vec<(u32, Vec<u8>)>,
+    merges: Pairs,
+    special: Vec<String>,
+    whole_tokens: bool,
+    pattern: &str,
+) -> PyResult<Tokenizer> {
+    py.detach(|| build(Vocabulary::from_parts(tokens, merges, special, whole_tokens), pattern)).or_raise(py)
+}
+
+/// A tokenizer from tiktoken's ranks.
+#[pyfunction]
+pub fn from_ranks(
+    py: Python<'_>,
+    tokens: Vec<(u32, Vec<u8>)>,
+    special: Vec<(String, u32)>,
+    pattern: &str,
+) -> PyResult<Tokenizer> {
+    py.detach(|| build(Vocabulary::from_ranks(tokens, special), pattern)).or_raise(py)
+}
+
+impl Tokenizer {
+    fn encoded(&self, value: &Bound<'_, PyAny>, special: Option<&Bound<'_, PyAny>>) -> PyResult<Vec<u32>> {
+        let (py, bytes, policy) = (value.py(), text(value)?, policy(special)?);
+        let mut out = Vec::new();
+        let mut encode = || self.0.encode(bytes, &policy, &mut out);
+        if bytes.len() <= SMALL { encode() } else { py.detach(encode) }.or_raise(py)?;
+        Ok(out)
+    }
+
+    fn batch(&self, texts: &Bound<'_, PyAny>, special: Option<&Bound<'_, PyAny>>) -> PyResult<Vec<Vec<u32>>> {
+        let (py, policy) = (texts.py(), policy(special)?);
+        if texts.cast::<PyString>().is_ok() {
+            return Err(PyTypeError::new_err("texts must be a list of texts, not a single str"));
+        }
+        let items: Vec<Bound<'_, PyAny>> = texts.try_iter()?.collect::<PyResult<_>>()?;
+        let slices: Vec<&[u8]> = items.iter().map(text).collect::<PyResult<_>>()?;
+        let threads = std::thread::available_parallelism().map_or(1, usize::from);
+        if slices.iter().map(|slice| slice.len()).sum::<usize>() <= SMALL {
+            return self.0.encode_batch(&slices, &policy, 1).or_raise(py);
+        }
+        watched(py, None, |job| {
+            let mut encoded = Vec::with_capacity(slices.len());
+            for group in slices.chunks(1024) {
+                job.check()?;
+                encoded.extend(self.0.encode_batch(group, &policy, threads)?);
+            }
+            Ok(encoded)
+        })
+    }
+
+    fn id_vector(&self, value: &Bound<'_, PyAny>) -> PyResult<Vec<u32>> {
+        if value.cast::<PyList>().is_err() {
+            if let Ok(array) = value.extract::<PyReadonlyArray1<'_, u32>>() {
+                return Ok(array.as_array().to_vec());
+            }
+            if let Ok(array) = value.extract::<PyReadonlyArray1<'_, u16>>() {
+                return Ok(array.as_array().iter().map(|&id| id.into()).collect());
+            }
+        }
+        ids(value, self.0.vocab_size())
+    }
+}
+
+#[pymethods]
+impl Tokenizer {
+    /// From a vocabulary and merges; or the same tokenizer again, as an object of a subclass.
+    #[new]
+    #[pyo3(signature = (vocab, merges=None, special_tokens=None, *, pattern="gpt2"))]
+    fn new(
+        vocab: &Bound<'_, PyAny>,
+        merges: Option<Pairs>,
+        special_tokens: Option<&Bound<'_, PyAny>>,
+        pattern: &str,
+    ) -> PyResult<Self> {
+        if let Ok(same) = vocab.cast::<Tokenizer>() {
+            return Ok(Self(same.get().0.clone()));
+        }
+        let special = match special_tokens {
+            None => Vec::new(),
+            Some(one) if one.cast::<PyString>().is_ok() => {
+                return Err(PyTypeError::new_err("special_tokens must be a list of str, not a single str"));
+            }
+            Some(list) => list.try_iter()?.map(|token| token?.extract()).collect::<PyResult<_>>()?,
+        };
+        let tokens = vocab.cast::<PyDict>()?.iter().map(|(id, token)| Ok((id.extract()?, token.extract()?)));
+        let tokens = tokens.collect::<PyResult<_>>()?;
+        let py = vocab.py();
+        py.detach(|| build(Vocabulary::new(tokens, merges.unwrap_or_default(), special), pattern)).or_raise(py)
+    }
+
+    /// The ids of a text.
+    #[pyo3(signature = (text, *, special=None))]
+    fn encode<'py>(
+        &self,
+        text: &Bound<'py, PyAny>,
+        special: Option<&Bound<'py, PyAny>>,
+    ) -> PyResult<Bound<'py, PyList>> {
+        id_list(text.py(), &self.encoded(text, special)?)
+    }
+
+    /// The ids of a text as an array of uint32.
+    #[pyo3(signature = (text, *, special=None))]
+    fn encode_u32<'py>(
+        &self,
+        text: &Bound<'py, PyAny>,
+        special: Option<&Bound<'py, PyAny>>,
+    ) -> PyResult<Bound<'py, PyArray1<u32>>> {
+        Ok(self.encoded(text, special)?.into_pyarray(text.py()))
+    }
+
+    /// The ids of each of many texts.
+    #[pyo3(signature = (texts, *, special=None))]
+    fn encode_batch<'py>(
+        &self,
+        texts: &Bound<'py, PyAny>,
+        special: Option<&Bound<'py, PyAny>>,
+    ) -> PyResult<Vec<Bound<'py, PyList>>> {
+        self.batch(texts, special)?.iter().map(|ids| id_list(texts.py(), ids)).collect()
+    }
+
+    /// The ids of many texts one behind the other as uint32, and where each begins.
+    #[pyo3(signature = (texts, *, special=None))]
+    fn encode_batch_u32<'py>(
+        &self,
+        texts: &Bound<'py, PyAny>,
+        special: Option<&Bound<'py, PyAny>>,
+    ) -> PyResult<(Bound<'py, PyArray1<u32>>, Bound<'py, PyArray1<i64>>)> {
+        let batch = self.batch(texts, special)?;
+        let mut offsets = vec![0i64];
+        offsets.extend(batch.iter().scan(0, |end, ids| {
+            *end += ids.len() as i64;
+            Some(*end)
+        }));
+        Ok((batch.concat().into_pyarray(texts.py()), offsets.into_pyarray(texts.py())))
+    }
+
+    /// How many ids a text has; above a limit, `limit + 1`.
+    #[pyo3(signature = (text, limit=None, *, special=None))]
+    fn count(
+        &self,
+        text: &Bound<'_, PyAny>,
+        limit: Option<usize>,
+        special: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<usize> {
+        let (py, bytes, policy) = (text.py(), crate::convert::text(text)?, policy(special)?);
+        py.detach(|| self.0.count(bytes, &policy, limit)).or_raise(py)
+    }
+
+    /// The ids of a text, and the bytes `(start, end)` that each stands for.
+    #[pyo3(signature = (text, *, special=None))]
+    fn encode_with_offsets<'py>(
+        &self,
+        text: &Bound<'py, PyAny>,
+        special: Option<&Bound<'py, PyAny>>,
+    ) -> PyResult<(Bound<'py, PyList>, Vec<(usize, usize)>)> {
+        let (py, bytes, policy) = (text.py(), crate::convert::text(text)?, policy(special)?);
+        let (ids, spans) = py.detach(|| self.0.encode_with_offsets(bytes, &policy)).or_raise(py)?;
+        Ok((id_list(py, &ids)?, spans))
+    }
+
+    /// An encoder of one text that comes in pieces.
+    #[pyo3(signature = (*, special=None))]
+    fn encode_stream(&self, py: Python<'_>, special: Option<&Bound<'_, PyAny>>) -> PyResult<StreamEncoder> {
+        Ok(StreamEncoder(Mutex::new(Some(self.0.stream(&policy(special)?).or_raise(py)?))))
+    }
+
+    /// The bytes of ids.
+    fn decode_bytes<'py>(&self, ids: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyBytes>> {
+        let py = ids.py();
+        let ids = self.id_vector(ids)?;
+        let bytes = self.0.decode_bytes(&ids).or_raise(py)?;
+        PyBytes::new_with(py, bytes.len(), |target| {
+            target.copy_from_slice(&bytes);
+            Ok(())
+        })
+    }
+
+    /// A decoder of ids that come one by one.
+    fn decode_stream(&self) -> DecodeStream {
+        DecodeStream(Mutex::new(Some(self.0.decode_stream())))
+    }
+
+    /// The id of a token, `None` if there is none.
+    fn token_to_id(&self, token: &Bound<'_, PyAny>) -> PyResult<Option<u32>> {
+        Ok(self.0.token_to_id(text(token)?))
+    }
+
+    /// The bytes of a token.
+    fn id_to_token<'py>(&self, py: Python<'py>, id: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyBytes>> {
+        let list = PyList::new(py, [id])?;
+        let id = ids(list.as_any(), self.0.vocab_size())?[0];
+        let unknown = || Error::UnknownId { id: id.into(), position: 0, vocab_size: self.0.vocab_size() as u64 };
+        Ok(PyBytes::new(py, self.0.id_to_token(id).ok_or_else(unknown).or_raise(py)?))
+    }
+
+    /// Tokens by id, special ones too.
+    #[getter]
+    fn vocab<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        let vocab = PyDict::new(py);
+        for (id, token) in self.0.vocabulary().tokens() {
+            vocab.set_item(id, PyBytes::new(py, token))?;
+        }
+        Ok(vocab)
+    }
+
+    /// Pairs of tokens in the order in which they merge.
+    #[getter]
+    fn merges<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
+        let token = |id: u32| PyBytes::new(py, self.0.id_to_token(id).unwrap_or_default());
+        PyList::new(py, self.0.vocabulary().merges().iter().map(|merge| (token(merge.left), token(merge.right))))
+    }
+
+    /// The greatest id + 1.
+    #[getter]
+    fn vocab_size(&self) -> usize {
+        self.0.vocab_size()
+    }
+
+    /// Special tokens with their ids.
+    #[getter]
+    fn special_tokens<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        let tokens = PyDict::new(py);
+        for (token, id) in self.0.special_tokens() {
+            tokens.set_item(token, id)?;
+        }
+        Ok(tokens)
+    }
+
+    /// The pattern's name, or the regular expression as given.
+    #[getter]
+    fn pattern(&self) -> &str {
+        self.0.pattern().spec()
+    }
+
+    /// SHA-256 of vocabulary and pattern, in hexadecimal.
+    #[getter]
+    fn hash(&self) -> String {
+        self.0.hash_hex()
+    }
+
+    /// What [`from_parts`] takes.
+    fn parts<'py>(&self, py: Python<'py>) -> PyResult<Parts<'py>> {
+        let vocabulary = self.0.vocabulary();
+        let tokens = vocabulary.tokens().map(|(id, token)| (id, PyBytes::new(py, token))).collect();
+        let special = self.0.special_tokens().iter().map(|(token, _)| token.clone()).collect();
+        Ok((tokens, self.merges(py)?, special, vocabulary.whole_tokens(), self.pattern().to_owned()))
+    }
+
+    fn __eq__(&self, other: &Bound<'_, PyAny>) -> bool {
+        other.cast::<Tokenizer>().is_ok_and(|other| other.get().0 == self.0)
+    }
+
+    fn __hash__(&self) -> u64 {
+        let hash = self.0.hash();
+        u64::from_le_bytes([hash[0], hash[1], hash[2], hash[3], hash[4], hash[5], hash[6], hash[7]])
+    }
+}
+
+/// Encodes one text that comes in pieces, cut anywhere.
+#[pyclass(frozen, module = "cs336._bpe")]
+pub struct StreamEncoder(Mutex<Option<cs336_bpe::encode::StreamEncoder>>);
+
+impl StreamEncoder {
+    fn pushed(&self, piece: &Bound<'_, PyAny>) -> PyResult<Vec<u32>> {
+        let (py, bytes) = (piece.py(), text(piece)?);
+        let mut out = Vec::new();
+        let push = || match self.0.lock().as_deref_mut() {
+            Ok(Some(stream)) => Some(stream.push(bytes, &mut out)),
+            _ => None,
+        };
+        py.detach(push).ok_or_else(over)?.or_raise(py)?;
+        Ok(out)
+    }
+
+    fn finished(&self, py: Python<'_>) -> PyResult<Vec<u32>> {
+        let stream = self.0.lock().ok().and_then(|mut slot| slot.take()).ok_or_else(over)?;
+        let mut out = Vec::new();
+        py.detach(|| stream.finish(&mut out)).or_raise(py)?;
+        Ok(out)
+    }
+}
+
+fn over() -> PyErr {
+    PyValueError::new_err("this stream has ended; begin a new one")
+}
+
+#[pymethods]
+impl StreamEncoder {
+    /// Takes the next piece; the ids that are sure by now.
+    fn push<'py>(&self, piece: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyList>> {
+        id_list(piece.py(), &self.pushed(piece)?)
+    }
+
+    /// Ends the text; the rest of the ids.
+    fn finish<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
+        id_list(py, &self.finished(py)?)
+    }
+
+    /// [`push`](Self::push) to an array of uint32.
+    fn push_u32<'py>(&self, piece: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyArray1<u32>>> {
+        Ok(self.pushed(piece)?.into_pyarray(piece.py()))
+    }
+
+    /// [`finish`](Self::finish) to an array of uint32.
+    fn finish_u32<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyArray1<u32>>> {
+        Ok(self.finished(py)?.into_pyarray(py))
+    }
+}
+
+/// Decodes ids one by one to whole characters.
+#[pyclass(frozen, module = "cs336._bpe")]
+pub struct DecodeStream(Mutex<Option<cs336_bpe::decode::DecodeStream>>);
+
+#[pymethods]
+impl DecodeStream {
+    /// The characters that this id completes.
+    fn push(&self, py: Python<'_>, id: u32) -> PyResult<String> {
+        match self.0.lock().as_deref_mut() {
+            Ok(Some(stream)) => stream.push(id).or_raise(py),
+            _ => Err(over()),
+        }
+    }
+
+    /// What is left of a character that never became whole.
+    fn finish(&self) -> PyResult<String> {
+        let stream = self.0.lock().ok().and_then(|mut slot| slot.take());
+        stream.map(cs336_bpe::decode::DecodeStream::finish).ok_or_else(over)
+    }
+}

@@ -1,0 +1,155 @@
+import copy
+import json
+import pickle
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tiktoken
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cs336 import reference
+from cs336.errors import (
+    DisallowedSpecialTokenError,
+    FormatError,
+    SpecialTokenError,
+    TextEncodingError,
+    TokenIdError,
+    VocabularyError,
+)
+from cs336.tokenizer import Tokenizer, train_bpe_from_iterator
+
+END = "<|endoftext|>"
+TEXT = "Anna's lamp was lower. 1234 apples,   twice!\n\nSo 'twas: d\u00e9j\u00e0 vu, \u4f60\u597d \U0001f600" + END
+BYTES = {i: bytes([i]) for i in range(256)}
+
+
+@pytest.fixture(scope="module")
+def tokenizer() -> Tokenizer:
+    return train_bpe_from_iterator([TEXT * 3, "low lower lowest newer " * 9], 400, [END])
+
+
+@pytest.mark.parametrize("name", ["r50k", "cl100k", "o200k"])
+def test_ids_equal_tiktokens(name: str, shared: Path) -> None:
+    folder = shared / "encodings"
+    meta = json.loads((folder / f"{name}_base.meta.json").read_text())
+    special = meta["special_tokens"]
+    pattern = "gpt2" if name == "r50k" else name
+    ours = Tokenizer.from_tiktoken(folder / f"{name}_base.tiktoken", pattern=pattern, special_tokens=special)
+    ranks = {token: id for id, token in ours.vocab.items() if id not in special.values()}
+    theirs = tiktoken.Encoding(name, pat_str=meta["pat_str"], mergeable_ranks=ranks, special_tokens=special)
+    for corpus in sorted(shared.glob("*.txt")):
+        text = corpus.read_bytes()[:60_000].decode("utf-8", "ignore")
+        assert ours.encode(text) == theirs.encode(text, allowed_special="all"), corpus.name
+    for text in [
+        "",
+        " ",
+        "\n \n  x",
+        "a" * 500,
+        "\u017fS'LL 1234567 \u2028\u00a0 !!\n\n",
+        "e\u0301\U0001f468\u200d\U0001f469",
+    ]:
+        assert ours.encode(text) == theirs.encode(text, allowed_special="all"), text
+
+
+@settings(max_examples=60, deadline=None)
+@given(text=st.text(max_size=40), cut=st.integers(0, 40))
+def test_pieces_equal_the_whole_and_the_twin(tokenizer: Tokenizer, text: str, cut: int) -> None:
+    text = text + END + text[::-1]
+    ids = tokenizer.encode(text)
+    assert ids == list(tokenizer.encode_iterable([text[:cut], text[cut:]]))
+    assert ids == list(tokenizer.encode_iterable(text))
+    assert ids == tokenizer.encode_numpy(text).tolist()
+    assert tokenizer.decode(ids) == text
+    assert tokenizer.count(text) == len(ids)
+    assert ids == reference.encode(text, tokenizer.vocab, tokenizer.merges, [END])
+
+
+def test_hugging_face_reads_what_we_save(tokenizer: Tokenizer, tmp_path: Path) -> None:
+    import tokenizers
+
+    path = tmp_path / "tokenizer.json"
+    tokenizer.save(path)
+    assert tokenizers.Tokenizer.from_file(str(path)).encode(TEXT).ids == tokenizer.encode(TEXT)
+    assert Tokenizer.load(path) == tokenizer
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_gpt2_files_round_trip(tokenizer: Tokenizer, tmp_path: Path) -> None:
+    files = tmp_path / "vocab.json", tmp_path / "merges.txt"
+    tokenizer.to_files(*files)
+    assert Tokenizer.from_files(*files, [END]) == tokenizer
+
+
+def test_pickle_copy_equality_and_batches(tokenizer: Tokenizer) -> None:
+    for twin in (pickle.loads(pickle.dumps(tokenizer)), copy.copy(tokenizer), copy.deepcopy(tokenizer)):
+        assert twin == tokenizer
+        assert hash(twin) == hash(tokenizer)
+        assert isinstance(twin, Tokenizer)
+    texts = [TEXT, "", "low"]
+    flat, offsets = tokenizer.encode_batch_numpy(texts)
+    assert flat.tolist() == [id for ids in tokenizer.encode_batch(texts) for id in ids]
+    assert offsets.tolist() == np.cumsum([0, *map(len, tokenizer.encode_batch(texts))]).tolist()
+    with ThreadPoolExecutor(4) as pool:
+        assert all(ids == tokenizer.encode(TEXT) for ids in pool.map(tokenizer.encode, [TEXT] * 20))
+
+
+def test_encode_file_writes_ids_and_sidecar(tokenizer: Tokenizer, tmp_path: Path) -> None:
+    source, target = tmp_path / "text.txt", tmp_path / "ids.npy"
+    source.write_text(TEXT + "low\n" + END + "\n", encoding="utf-8")
+    stats = tokenizer.encode_file(source, target, progress=False)
+    ids = np.load(target, mmap_mode="r")
+    assert ids.dtype == np.uint16
+    assert ids.tolist() == tokenizer.encode(source.read_text(encoding="utf-8"))
+    sidecar = json.loads((tmp_path / "ids.npy.json").read_text())
+    assert sidecar["tokens"] == stats.tokens == len(ids)
+    assert sidecar["documents"] == stats.documents == 2
+    assert sidecar["vocabulary_hash"] == tokenizer.hash
+
+
+def test_bad_files_leave_nothing_behind(tokenizer: Tokenizer, tmp_path: Path) -> None:
+    bad = tmp_path / "bad.txt"
+    bad.write_bytes(b"abc\xff")
+    with pytest.raises(TextEncodingError, match="0xff at byte offset 3"):
+        tokenizer.encode_file(bad, tmp_path / "ids.npy", progress=False)
+    with pytest.raises(FileNotFoundError, match="missing"):
+        tokenizer.encode_file(tmp_path / "missing", tmp_path / "ids.npy", progress=False)
+    with pytest.raises(FormatError, match=r"bad\.txt: not a valid"):
+        Tokenizer.load(bad)
+    assert list(tmp_path.iterdir()) == [bad]
+
+
+def test_bad_input_is_a_typed_error(tokenizer: Tokenizer) -> None:
+    with pytest.raises(TokenIdError, match="position 1"):
+        tokenizer.decode([0, 400])
+    with pytest.raises(TokenIdError, match="position 0"):
+        tokenizer.decode([-1])
+    with pytest.raises(TypeError, match="must be int"):
+        tokenizer.decode([1.5])
+    with pytest.raises(TextEncodingError, match="surrogate"):
+        tokenizer.encode("\ud800")
+    with pytest.raises(DisallowedSpecialTokenError, match="character 1 "):
+        tokenizer.encode("a" + END, special="error")
+    with pytest.raises(SpecialTokenError, match="is empty"):
+        Tokenizer(BYTES, [], [""])
+    with pytest.raises(SpecialTokenError, match="given twice"):
+        Tokenizer(BYTES, [], [END, END])
+    with pytest.raises(VocabularyError, match="not in the vocabulary"):
+        Tokenizer(BYTES, [(b"a", b"bc")])
+    with pytest.raises(TypeError, match="single str"):
+        Tokenizer(BYTES, [], END)
+
+
+def test_decode_stream_gives_whole_characters(tokenizer: Tokenizer) -> None:
+    stream = tokenizer.decode_stream()
+    text = "".join(stream.push(id) for id in tokenizer.encode("\U0001f680 x"))
+    assert text + stream.finish() == "\U0001f680 x"
+
+
+def test_import_is_light() -> None:
+    code = "import sys, cs336.tokenizer; assert not {'torch', 'numpy', 'rich'} & set(sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True)
