@@ -182,7 +182,7 @@ class _Run:
             with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
                 logits = self.forward(inputs)
             part = cross_entropy(logits.float(), targets) / training.grad_accumulation
-            part.backward()
+            torch.autograd.backward(part)
             loss += part.detach()
         norm = clip_grad_norm(self.model.parameters(), optimizer.grad_clip or math.inf)
         value, norm_value = loss.item(), norm.item()

@@ -11,7 +11,6 @@ from cs336.training.metrics import Row
 def plot_losses(rows: list[Row], path: Path) -> None:
     """Draws training and validation loss by step into a PNG."""
     # The object interface needs no display and changes no global state.
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     training = [(row["step"], row["loss"]) for row in rows if "loss" in row]
@@ -29,4 +28,4 @@ def plot_losses(rows: list[Row], path: Path) -> None:
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(frameon=False)
     with whole_file(path) as aside:
-        FigureCanvasAgg(figure).print_png(str(aside))
+        figure.savefig(aside, format="png")
