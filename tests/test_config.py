@@ -6,6 +6,7 @@ import subprocess
 import sys
 
 import pytest
+
 from cs336.config import PRESETS, ModelConfig, preset
 from cs336.errors import ConfigError
 

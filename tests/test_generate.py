@@ -5,11 +5,12 @@ from collections import Counter
 
 import pytest
 import torch
+from torch import Tensor, nn
+
 from cs336.config import ModelConfig
 from cs336.errors import ConfigError, NonFiniteLossError, TokenIdError
 from cs336.generate import generate, generate_ids, generate_stream
 from cs336.nn import TransformerLM
-from torch import Tensor, nn
 
 END = 256
 CONFIG = ModelConfig(vocab_size=257, context_length=16, d_model=32, num_layers=2, num_heads=4)

@@ -5,8 +5,9 @@ import math
 import pytest
 import torch
 import torch.nn.functional as F
-from cs336.nn import cross_entropy, gelu, gelu_tanh, relu2, scaled_dot_product_attention, silu, softmax
 from torch import Tensor
+
+from cs336.nn import cross_entropy, gelu, gelu_tanh, relu2, scaled_dot_product_attention, silu, softmax
 
 DTYPES = [torch.float32, torch.float64]
 

@@ -6,6 +6,8 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
+from torch import nn
+
 from cs336.errors import ConfigError
 from cs336.nn import (
     Embedding,
@@ -17,7 +19,6 @@ from cs336.nn import (
     RotaryPositionalEmbedding,
     SwiGLU,
 )
-from torch import nn
 
 DTYPES = [torch.float32, torch.float64]
 

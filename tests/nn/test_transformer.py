@@ -6,12 +6,13 @@ from itertools import pairwise
 
 import pytest
 import torch
-from cs336.config import ModelConfig, preset
-from cs336.errors import CheckpointError, ConfigError
-from cs336.nn import TransformerBlock, TransformerLM, cross_entropy
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
+
+from cs336.config import ModelConfig, preset
+from cs336.errors import CheckpointError, ConfigError
+from cs336.nn import TransformerBlock, TransformerLM, cross_entropy
 
 SMALL = ModelConfig(vocab_size=50, context_length=12, d_model=16, num_layers=2, num_heads=4, d_ff=24)
 

@@ -1,0 +1,59 @@
+"""The command ``cs336``: one module a command, imported when it is called."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import click
+
+from cs336.cli.lazy import LazyGroup
+from cs336.errors import Cs336Error
+
+__all__ = ["cli", "main"]
+
+_COMMANDS = {
+    "quickstart": ("cs336.cli.quickstart", "From raw text to sample stories, in a few minutes."),
+    "stories": ("cs336.cli.stories", "Write built-in stories."),
+    "tokenizer": ("cs336.cli.tokenizer", "Train and use byte-level BPE tokenizers."),
+    "train": ("cs336.cli.train", "Train a language model, or go on with a run."),
+    "eval": ("cs336.cli.eval", "Measure how well a run's model predicts text."),
+    "generate": ("cs336.cli.generate", "Let a run's model write text."),
+}
+
+
+@click.group(cls=LazyGroup, commands_at=_COMMANDS, context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("--debug", is_flag=True, help="Show the traceback of an error.")
+@click.version_option(package_name="cs336")
+def cli(debug: bool) -> None:
+    """From raw text to a small language model: tokenizer, training, text.
+
+    Begin with: cs336 quickstart
+    """
+
+
+def main() -> None:
+    """Runs the command; every error is one line on standard error and a non-zero exit status."""
+    if "--debug" in sys.argv:
+        # Anywhere on the line, so that it can be added at the end of a command that failed.
+        sys.argv = [sys.argv[0], "--debug", *(word for word in sys.argv[1:] if word != "--debug")]
+        cli.main(standalone_mode=True)
+        return
+    try:
+        cli.main(standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except (click.Abort, KeyboardInterrupt):
+        _fail("interrupted", 130)
+    except BrokenPipeError:
+        # Who read our output has left; nothing more can be said, not even by the interpreter at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    except (Cs336Error, OSError, MemoryError) as error:
+        _fail(str(error) or type(error).__name__, 1)
+
+
+def _fail(message: str, status: int) -> None:
+    click.echo(f"error: {' '.join(message.split())}", err=True)
+    sys.exit(status)

@@ -1,0 +1,50 @@
+"""cs336 eval"""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Literal
+
+import click
+
+from cs336.cli.show import json_option, show
+from cs336.data import check_tokens, open_tokens
+from cs336.errors import DataError
+from cs336.training import evaluate, load_run
+from cs336.training.run import choose_device
+
+
+@click.command()
+@click.argument("run", type=click.Path(path_type=Path))
+@click.option("--tokens", "tokens_path", type=click.Path(path_type=Path), help="A token file; default: the run's own.")
+@click.option("--whole", is_flag=True, help="All of the file, not the fixed part that training evaluates on.")
+@click.option("--which", type=click.Choice(["last", "best"]), default="last", show_default=True)
+@click.option("--device", default="auto", show_default=True)
+@json_option
+def command(
+    run: Path, tokens_path: Path | None, whole: bool, which: Literal["last", "best"], device: str, as_json: bool
+) -> None:
+    """Measure loss, perplexity and bits per byte of a run's model.
+
+    \b
+    Example: cs336 eval runs/quickstart --whole
+    """
+    model, tokenizer, config = load_run(run, which=which, device=device)
+    path = tokens_path or config.data.valid
+    if path is None:
+        raise DataError(f"{run} has no validation tokens of its own; name a token file with --tokens")
+    file = open_tokens(path)
+    if file.info is not None and tokenizer is not None and file.info.vocabulary_hash != tokenizer.hash:
+        raise DataError(f"{path} was encoded with another tokenizer than that of {run}")
+    check_tokens(file.tokens, config.model.vocab_size)
+    result = evaluate(
+        model,
+        file.tokens,
+        context_length=config.model.context_length,
+        batch_size=config.training.batch_size,
+        batches=None if whole else config.training.eval_batches,
+        tokenizer=tokenizer,
+        device=choose_device(device),
+    )
+    show(dataclasses.asdict(result), as_json=as_json)

@@ -1,0 +1,60 @@
+"""cs336 generate"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+import click
+
+from cs336.errors import ConfigError
+from cs336.generate import generate_stream
+from cs336.training import load_run
+
+
+@click.command()
+@click.argument("run", type=click.Path(path_type=Path))
+@click.option("--prompt", default="", help="The text to go on from; without it, a new document.")
+@click.option("--max-new-tokens", default=256, show_default=True, help="The most tokens to add.")
+@click.option("--temperature", default=0.8, show_default=True, help="0 always takes the likeliest token.")
+@click.option("--top-k", type=int, help="Sample among the k likeliest tokens only.")
+@click.option("--top-p", type=float, help="Sample among the likeliest tokens that hold this probability together.")
+@click.option("--seed", type=int, help="The same seed gives the same text.")
+@click.option("--which", type=click.Choice(["last", "best"]), default="last", show_default=True)
+@click.option("--no-cache", is_flag=True, help="Compute everything anew for each token; slow, the same text.")
+@click.option("--device", default="auto", show_default=True)
+def command(
+    run: Path,
+    prompt: str,
+    max_new_tokens: int,
+    temperature: float,
+    top_k: int | None,
+    top_p: float | None,
+    seed: int | None,
+    which: Literal["last", "best"],
+    no_cache: bool,
+    device: str,
+) -> None:
+    """Let a run's model write text.
+
+    \b
+    Example: cs336 generate runs/quickstart --prompt "Once upon a time" --temperature 0.7
+    """
+    model, tokenizer, _ = load_run(run, which=which, device=device)
+    if tokenizer is None:
+        raise ConfigError(f"{run} has no tokenizer; train it with --data.tokenizer")
+    pieces = generate_stream(
+        model,
+        tokenizer,
+        prompt,
+        max_new_tokens=max_new_tokens,
+        temperature=temperature,
+        top_k=top_k,
+        top_p=top_p,
+        seed=seed,
+        use_cache=not no_cache,
+    )
+    click.echo(prompt, nl=False)
+    for piece in pieces:
+        click.echo(piece, nl=False)
+    click.echo()

@@ -1,0 +1,189 @@
+"""cs336 quickstart"""
+
+from __future__ import annotations
+
+import shutil
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import click
+
+from cs336.cli.show import show
+from cs336.cli.train import next_step, train_with_progress
+from cs336.data import stories, write_stories
+from cs336.data.storyteller.generate import END_OF_TEXT
+from cs336.errors import DataError
+from cs336.generate import generate_stream
+from cs336.tokenizer import Tokenizer, train_bpe
+from cs336.training import RunConfig, load_run, make_config
+
+SAMPLES = 3
+VALIDATION_SHARE = 0.1
+LEAST_TEXT = 20_000
+
+
+@dataclass
+class Stopwatch:
+    """Seconds by stage."""
+
+    stages: dict[str, float] = field(default_factory=dict)
+    _since: float = field(default_factory=time.perf_counter)
+
+    def lap(self, stage: str) -> None:
+        """Ends a stage."""
+        now = time.perf_counter()
+        self.stages[stage] = now - self._since
+        self._since = now
+
+
+@click.command()
+@click.option("--data", type=click.Path(path_type=Path), help="Your own text file; without it, built-in stories.")
+@click.option("--run", "run_dir", type=click.Path(path_type=Path), help="The run folder; default: runs/quickstart-N.")
+@click.option("--stories", "story_count", default=20_000, show_default=True, help="Built-in stories to train on.")
+@click.option("--vocab-size", default=1024, show_default=True)
+@click.option("--steps", default=600, show_default=True, help="Training steps.")
+@click.option("--seed", default=0, show_default=True)
+def command(data: Path | None, run_dir: Path | None, story_count: int, vocab_size: int, steps: int, seed: int) -> None:
+    """From raw text to sample stories: tokenizer, token files, model, loss curve, in a few minutes on a laptop.
+
+    \b
+    Example: cs336 quickstart
+             cs336 quickstart --data book.txt --steps 1000
+    """
+    folder = run_dir or _free_folder()
+    watch = Stopwatch()
+    work = folder.with_name(folder.name + "-data")
+    work.mkdir(parents=True, exist_ok=True)
+    train_text, valid_text = work / "train.txt", work / "valid.txt"
+
+    _title("1. Text")
+    if data is None:
+        write_stories(train_text, count=story_count, seed=seed)
+        write_stories(valid_text, count=max(story_count // 20, 20), seed=seed + 1)
+        click.echo(f"{story_count:,} built-in stories, one of them:\n\n{next(iter(stories(1, seed)))}")
+    else:
+        split_text(data, train_text, valid_text)
+        click.echo(f"{data}: the last {VALIDATION_SHARE:.0%} of it for validation")
+    watch.lap("text")
+
+    _title("2. Tokenizer")
+    tokenizer = train_bpe(train_text, vocab_size, [END_OF_TEXT])
+    tokenizer.save(work / "tokenizer.json")
+    click.echo(f"byte-level BPE with {tokenizer.vocab_size:,} entries")
+    watch.lap("tokenizer")
+
+    _title("3. Token files")
+    train_stats = tokenizer.encode_file(train_text, work / "train.npy")
+    tokenizer.encode_file(valid_text, work / "valid.npy")
+    ratio = train_text.stat().st_size / train_stats.tokens
+    click.echo(f"{train_stats.tokens:,} tokens, {ratio:.2f} bytes each")
+    watch.lap("token files")
+
+    _title("4. Model")
+    config = quickstart_config(work, tokenizer, steps, seed)
+    click.echo(f"{config.model.num_parameters():,} parameters, {steps} steps of {config.training.batch_size} sequences")
+    result = train_with_progress(config, folder)
+    watch.lap("training")
+    if result.interrupted:
+        click.echo(next_step(result))
+        return
+
+    _title("5. Samples")
+    samples = write_samples(folder, seed)
+    watch.lap("samples")
+    (folder / "samples.txt").write_text(samples, encoding="utf-8")
+
+    _title("Done")
+    show(
+        {f"{stage} (seconds)": seconds for stage, seconds in watch.stages.items()}
+        | {
+            "validation loss": result.valid_loss,
+            "bits per byte": result.bits_per_byte,
+            "loss curve": f"{folder}/loss.png",
+        },
+        as_json=False,
+    )
+    click.echo(
+        f"Next:\n"
+        f"  cs336 generate {folder} --prompt 'Once upon a time'\n"
+        f"  cs336 eval {folder} --whole\n"
+        f"  cs336 train --config {folder}/config.toml --training.steps {steps * 4} --run {folder}-longer"
+    )
+
+
+def quickstart_config(work: Path, tokenizer: Tokenizer, steps: int, seed: int) -> RunConfig:
+    """A model of about a million parameters that two cores train in under two minutes."""
+    return make_config(
+        {
+            "model": {
+                "vocab_size": tokenizer.vocab_size,
+                "context_length": 128,
+                "d_model": 128,
+                "num_layers": 4,
+                "num_heads": 4,
+                "tie_embeddings": True,
+                "init": "gpt2",
+            },
+            "data": {
+                "train": str(work / "train.npy"),
+                "valid": str(work / "valid.npy"),
+                "tokenizer": str(work / "tokenizer.json"),
+            },
+            "optimizer": {"name": "muon", "lr": 3e-3, "muon_lr": 0.02, "warmup_steps": min(30, steps // 5)},
+            "training": {
+                "steps": steps,
+                "batch_size": 16,
+                "eval_every": max(steps // 6, 1),
+                "checkpoint_every": max(steps // 3, 1),
+                "seed": seed,
+            },
+        }
+    )
+
+
+def split_text(source: Path, train: Path, valid: Path) -> None:
+    """Cuts a text in two: at a document's end near the place, else at a line's end."""
+    text = source.read_bytes()
+    if len(text) < LEAST_TEXT:
+        raise DataError(f"{source} holds {len(text):,} bytes; the quickstart needs {LEAST_TEXT:,} to learn anything")
+    wanted = int(len(text) * (1 - VALIDATION_SHARE))
+    for mark in (END_OF_TEXT.encode() + b"\n", b"\n", b" "):
+        cut = text.rfind(mark, 0, wanted)
+        if cut > wanted // 2:
+            break
+    else:
+        mark, cut = b"", wanted
+    train.write_bytes(text[: cut + len(mark)])
+    valid.write_bytes(text[cut + len(mark) :])
+
+
+def write_samples(folder: Path, seed: int) -> str:
+    """Shows samples on the screen as they are written, and returns them."""
+    model, tokenizer, _ = load_run(folder)
+    assert tokenizer is not None
+    texts = []
+    for number in range(SAMPLES):
+        text = ""
+        pieces = generate_stream(
+            model, tokenizer, "", max_new_tokens=220, temperature=0.7, top_p=0.95, seed=seed + number
+        )
+        for piece in pieces:
+            click.echo(piece, nl=False)
+            text += piece
+        click.echo("\n" + "-" * 20)
+        texts.append(text)
+    return f"\n{END_OF_TEXT}\n".join(texts)
+
+
+def _free_folder() -> Path:
+    number = 1
+    while (folder := Path("runs") / f"quickstart-{number}").exists():
+        number += 1
+    return folder
+
+
+def _title(text: str) -> None:
+    click.secho(f"\n{text}", bold=True)
+    width = shutil.get_terminal_size().columns
+    click.echo("─" * min(width, 40))

@@ -1,0 +1,68 @@
+"""What commands print: tables that align, JSON for machines, progress on standard error."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import click
+
+json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of a table.")
+
+
+def show(values: Mapping[str, Any], *, as_json: bool, title: str | None = None) -> None:
+    """Prints named values as a table with two columns, or as JSON."""
+    if as_json:
+        click.echo(json.dumps(values, indent=2))
+        return
+    from rich.box import SIMPLE
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(title=title, box=SIMPLE, show_header=False, title_justify="left", pad_edge=False)
+    table.add_column()
+    table.add_column(justify="right", overflow="fold")
+    for name, value in values.items():
+        table.add_row(name.replace("_", " "), text_of(value))
+    Console(highlight=False).print(table)
+
+
+def text_of(value: Any) -> str:
+    """A value as people read it."""
+    if value is None:
+        return "-"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, int):
+        return f"{value:,}"
+    if isinstance(value, float):
+        return f"{value:,.3f}"
+    if isinstance(value, list):
+        return "\n".join(map(text_of, value))
+    return str(value)
+
+
+def readable(token: bytes) -> str:
+    """A token's bytes as text with quotes, or as Python writes bytes where they are no text."""
+    try:
+        return repr(token.decode("utf-8"))
+    except UnicodeDecodeError:
+        return repr(token)
+
+
+@contextmanager
+def progress_bar(what: str, total: int) -> Iterator[Callable[[int, str], None]]:
+    """A bar on standard error where that is a terminal; gives a function of (units done, note)."""
+    if not sys.stderr.isatty():
+        yield lambda done, note: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[note]}"))
+    with Progress(*columns, TimeRemainingColumn(), console=Console(stderr=True)) as progress:
+        task = progress.add_task(what, total=total, note="")
+        yield lambda done, note: progress.update(task, completed=done, note=note)

@@ -1,0 +1,54 @@
+"""cs336 stories"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from pathlib import Path
+
+import click
+
+from cs336.cli.show import json_option, show
+
+
+class Size(click.ParamType):
+    """A number of bytes: 1000, 10kB, 1.5MB, 2GB."""
+
+    name = "size"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """Reads the number and its unit."""
+        if isinstance(value, int):
+            return value
+        match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([kmg]?)b?", str(value).lower())
+        if match is None:
+            self.fail(f"{value!r} is no size; write a number of bytes, or one with kB, MB or GB", param, ctx)
+        return round(float(match[1]) * 1000 ** " kmg".index(match[2] or " "))
+
+
+@click.command()
+@click.option("--count", type=click.IntRange(min=1), help="How many stories.")
+@click.option("--size", type=Size(), help="How many bytes at least: 500kB, 10MB.")
+@click.option("--seed", default=0, show_default=True, help="Other seeds tell other stories.")
+@click.option("--output", type=click.Path(path_type=Path), help="The file to write; without it, standard output.")
+@json_option
+def command(count: int | None, size: int | None, seed: int, output: Path | None, as_json: bool) -> None:
+    """Write short stories in simple English, each followed by a line <|endoftext|>.
+
+    \b
+    Example: cs336 stories --size 10MB --output stories.txt
+    """
+    from cs336.data import stories, write_stories
+
+    if count is not None and size is not None:
+        raise click.UsageError("give either --count or --size")
+    if output is not None:
+        if size is None and count is None:
+            count = 1000
+        stats = write_stories(output, count=count, size=size, seed=seed)
+        show(dataclasses.asdict(stats), as_json=as_json)
+        return
+    if size is not None:
+        raise click.UsageError("--size needs --output")
+    for text in stories(count or 3, seed):
+        click.echo(f"{text}\n<|endoftext|>")

@@ -1,0 +1,204 @@
+"""cs336 tokenizer train, encode, decode, inspect"""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import click
+
+from cs336.cli.show import json_option, readable, show
+from cs336.errors import DataError, TokenIdError
+
+if TYPE_CHECKING:
+    from cs336.tokenizer import Tokenizer
+
+Special = Literal["token", "text", "error"]
+special_option = click.option(
+    "--special",
+    type=click.Choice(["token", "text", "error"]),
+    default="token",
+    show_default=True,
+    help="What special tokens in the text are: themselves, plain text, or an error.",
+)
+tokenizer_option = click.option(
+    "--tokenizer", "tokenizer_path", type=click.Path(path_type=Path), required=True, help="A tokenizer.json."
+)
+
+
+@click.group()
+def command() -> None:
+    """Train and use byte-level BPE tokenizers."""
+
+
+@command.command()
+@click.argument("inputs", type=click.Path(path_type=Path), nargs=-1, required=True)
+@click.option("--vocab-size", type=int, required=True, help="Entries: special tokens, 256 bytes, merges.")
+@click.option("--output", type=click.Path(path_type=Path), required=True, help="The tokenizer.json to write.")
+@click.option(
+    "--special-token",
+    "special_tokens",
+    multiple=True,
+    default=["<|endoftext|>"],
+    show_default=True,
+    help="A token that splits the text and is never merged; may be given several times.",
+)
+@click.option("--pattern", default="gpt2", show_default=True, help="gpt2, cl100k, o200k, or a regular expression.")
+@click.option("--min-frequency", type=int, default=1, show_default=True, help="Merge no pair that is rarer.")
+@click.option("--threads", type=click.IntRange(min=1), help="Threads; without it, one for each core.")
+@json_option
+def train(
+    inputs: tuple[Path, ...],
+    vocab_size: int,
+    output: Path,
+    special_tokens: tuple[str, ...],
+    pattern: str,
+    min_frequency: int,
+    threads: int | None,
+    as_json: bool,
+) -> None:
+    """Train a tokenizer on text files, each of them a document.
+
+    \b
+    Example: cs336 tokenizer train stories.txt --vocab-size 2000 --output tokenizer.json
+    """
+    from cs336.tokenizer import train_bpe
+
+    started = time.perf_counter()
+    tokenizer = train_bpe(
+        list(inputs),
+        vocab_size,
+        list(special_tokens),
+        pattern=pattern,
+        min_frequency=min_frequency,
+        threads=threads,
+        progress=False if as_json else None,
+    )
+    tokenizer.save(output)
+    summary = {
+        "tokenizer": str(output),
+        "corpus_bytes": sum(path.stat().st_size for path in inputs),
+        "vocab_size": tokenizer.vocab_size,
+        "merges": len(tokenizer.merges),
+        "ran_out_of_pairs": tokenizer.vocab_size < vocab_size,
+        "seconds": time.perf_counter() - started,
+        "longest_tokens": _longest(tokenizer, 5),
+    }
+    show(summary, as_json=as_json)
+
+
+@command.command()
+@click.argument("source", type=click.Path(path_type=Path), required=False)
+@click.argument("target", type=click.Path(path_type=Path), required=False)
+@tokenizer_option
+@click.option("--text", help="Encode this text and print its ids.")
+@special_option
+@click.option("--threads", type=click.IntRange(min=1), help="Threads; without it, one for each core.")
+@json_option
+def encode(
+    source: Path | None,
+    target: Path | None,
+    tokenizer_path: Path,
+    text: str | None,
+    special: Special,
+    threads: int | None,
+    as_json: bool,
+) -> None:
+    """Encode the text file SOURCE into the token file TARGET (.npy, with a JSON sidecar).
+
+    \b
+    Example: cs336 tokenizer encode stories.txt stories.npy --tokenizer tokenizer.json
+             cs336 tokenizer encode --text "Once upon a time" --tokenizer tokenizer.json
+    """
+    from cs336.tokenizer import Tokenizer
+
+    if (text is None) == (source is None) or (source is not None and target is None):
+        raise click.UsageError("give SOURCE and TARGET, or --text")
+    tokenizer = Tokenizer.load(tokenizer_path)
+    if text is not None:
+        ids = tokenizer.encode(text, special=special)
+        click.echo(str(ids) if as_json else " ".join(map(str, ids)))
+        return
+    assert source is not None
+    assert target is not None
+    started = time.perf_counter()
+    progress = False if as_json else None
+    stats = tokenizer.encode_file(source, target, special=special, threads=threads, progress=progress)
+    show(dataclasses.asdict(stats) | {"seconds": time.perf_counter() - started}, as_json=as_json)
+
+
+@command.command()
+@click.argument("source", type=click.Path(path_type=Path), required=False)
+@tokenizer_option
+@click.option("--ids", help='Decode these ids: "1 2 3".')
+@click.option("--output", type=click.Path(path_type=Path), help="The text file to write; without it, standard output.")
+def decode(source: Path | None, tokenizer_path: Path, ids: str | None, output: Path | None) -> None:
+    """Turn the token file SOURCE, or --ids, back into text.
+
+    \b
+    Example: cs336 tokenizer decode stories.npy --tokenizer tokenizer.json --output back.txt
+    """
+    from cs336.tokenizer import Tokenizer
+
+    if (ids is None) == (source is None):
+        raise click.UsageError("give SOURCE or --ids")
+    tokenizer = Tokenizer.load(tokenizer_path)
+    if ids is not None:
+        try:
+            numbers = [int(word) for word in ids.replace(",", " ").split()]
+        except ValueError as error:
+            raise TokenIdError(f"--ids takes whole numbers: {error}") from error
+        text = tokenizer.decode_bytes(numbers)
+    else:
+        from cs336.data import open_tokens
+
+        assert source is not None
+        file = open_tokens(source)
+        if file.info is not None and file.info.vocabulary_hash != tokenizer.hash:
+            raise DataError(f"{source} was encoded with another tokenizer than {tokenizer_path}")
+        text = tokenizer.decode_bytes(file.tokens)
+    if output is not None:
+        output.write_bytes(text)
+    else:
+        click.get_binary_stream("stdout").write(text)
+
+
+@command.command()
+@click.argument("tokenizer_path", metavar="TOKENIZER", type=click.Path(path_type=Path))
+@click.argument("text_path", metavar="[TEXT]", type=click.Path(path_type=Path), required=False)
+@json_option
+def inspect(tokenizer_path: Path, text_path: Path | None, as_json: bool) -> None:
+    """Describe a tokenizer, and how well it compresses a text.
+
+    \b
+    Example: cs336 tokenizer inspect tokenizer.json stories.txt
+    """
+    from cs336.tokenizer import Tokenizer
+
+    tokenizer = Tokenizer.load(tokenizer_path)
+    values: dict[str, Any] = {
+        "vocab_size": tokenizer.vocab_size,
+        "merges": len(tokenizer.merges),
+        "special_tokens": tokenizer.special_tokens,
+        "pattern": tokenizer.pattern,
+        "hash": tokenizer.hash,
+        "longest_tokens": _longest(tokenizer, 10),
+    }
+    if text_path is not None:
+        text = text_path.read_bytes()
+        tokens = len(tokenizer.encode(text))
+        values |= {
+            "text_bytes": len(text),
+            "text_tokens": tokens,
+            "bytes_per_token": len(text) / max(tokens, 1),
+            "tokens_per_word": tokens / max(len(text.split()), 1),
+        }
+    show(values, as_json=as_json)
+
+
+def _longest(tokenizer: Tokenizer, count: int) -> list[str]:
+    special = {token.encode() for token in tokenizer.special_tokens}
+    ordinary = (token for token in tokenizer.vocab.values() if token not in special)
+    return [readable(token) for token in sorted(ordinary, key=len, reverse=True)[:count]]

@@ -1,0 +1,99 @@
+"""cs336 train"""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import click
+
+from cs336.cli.show import json_option, progress_bar, show
+from cs336.training import RunConfig, TrainResult, load_config
+from cs336.training import train as run_training
+from cs336.training.metrics import Row
+
+
+@click.command(context_settings={"ignore_unknown_options": True, "allow_extra_args": True})
+@click.option("--config", "config_path", type=click.Path(path_type=Path), help="A TOML file.")
+@click.option("--preset", help="A model by name, such as tinystories-2025.")
+@click.option("--run", "run_dir", type=click.Path(path_type=Path), help="The folder of the new run.")
+@click.option("--resume", type=click.Path(path_type=Path), help="Go on with this run.")
+@json_option
+@click.pass_context
+def command(
+    ctx: click.Context,
+    config_path: Path | None,
+    preset: str | None,
+    run_dir: Path | None,
+    resume: Path | None,
+    as_json: bool,
+) -> None:
+    """Train a language model on token files, or go on with a run.
+
+    Every key of the configuration is an option, too: --SECTION.KEY VALUE, with the sections model, data, optimizer and
+    training.
+
+    \b
+    Example: cs336 train --preset tinystories-2025 --run runs/first --model.vocab-size 2000 \\
+                 --data.train train.npy --data.valid valid.npy --data.tokenizer tokenizer.json --training.steps 1000
+             cs336 train --resume runs/first
+    """
+    overrides = parse_overrides(ctx.args)
+    if resume is not None:
+        if config_path is not None or preset is not None or run_dir is not None or overrides:
+            raise click.UsageError("--resume takes the configuration from the run; give nothing else")
+        config_file = resume / "config.toml"
+        if not config_file.exists():
+            raise click.UsageError(f"{resume} is no run folder: it has no config.toml")
+        result = train_with_progress(load_config(config_file), resume, resume=True, quiet=as_json)
+    else:
+        if run_dir is None:
+            raise click.UsageError("name the folder of the new run with --run, or a run to go on with --resume")
+        if preset is not None:
+            overrides["model.preset"] = preset
+        result = train_with_progress(load_config(config_path, overrides), run_dir, quiet=as_json)
+    show({**dataclasses.asdict(result), "run": str(result.run)}, as_json=as_json)
+    if not as_json:
+        click.echo(next_step(result))
+
+
+def parse_overrides(words: list[str]) -> dict[str, str]:
+    """``--model.d-model 512`` and ``--model.d-model=512`` as names and values."""
+    overrides: dict[str, str] = {}
+    rest = iter(words)
+    for word in rest:
+        if not word.startswith("--") or "." not in word.partition("=")[0]:
+            raise click.UsageError(f"no such option: {word}; keys of the configuration are --SECTION.KEY VALUE")
+        name, equals, value = word[2:].partition("=")
+        if not equals:
+            value = next(rest, "")
+            if not value:
+                raise click.UsageError(f"--{name} needs a value")
+        overrides[name] = value
+    return overrides
+
+
+def train_with_progress(config: RunConfig, run_dir: Path, *, resume: bool = False, quiet: bool = False) -> TrainResult:
+    """Trains with a live line of loss and speed, and prints each evaluation."""
+    with progress_bar("training", config.training.steps) as advance:
+        speed = 0.0
+
+        def report(row: Row) -> None:
+            nonlocal speed
+            if "loss" in row:
+                speed = 0.9 * speed + 0.1 * row["tokens_per_second"] if speed else row["tokens_per_second"]
+                advance(row["step"], f"loss {row['loss']:.3f}, {speed:,.0f} tokens/s")
+            elif "warning" in row:
+                click.echo(f"warning: {row['warning']}", err=True)
+            elif not quiet:
+                bits = f", {row['bits_per_byte']:.3f} bits a byte" if row["bits_per_byte"] is not None else ""
+                click.echo(f"step {row['step']:>6}: validation loss {row['valid_loss']:.4f}{bits}", err=True)
+
+        return run_training(config, run_dir, resume=resume, report=report)
+
+
+def next_step(result: TrainResult) -> str:
+    """What to do with a run now."""
+    if result.interrupted:
+        return f"Stopped at step {result.step} and saved. Go on with: cs336 train --resume {result.run}"
+    return f"Next: cs336 generate {result.run} --prompt 'Once upon a time'"
