@@ -37,21 +37,40 @@ def main() -> None:
     if "--debug" in sys.argv:
         # Anywhere on the line, so that it can be added at the end of a command that failed.
         sys.argv = [sys.argv[0], "--debug", *(word for word in sys.argv[1:] if word != "--debug")]
-        cli.main(standalone_mode=True)
+        cli.main(prog_name="cs336", standalone_mode=True)
         return
     try:
-        cli.main(standalone_mode=False)
-    except click.ClickException as error:
+        status = cli.main(prog_name="cs336", standalone_mode=False)
+        sys.stdout.flush()  # here, so that a reader who has left is noticed here too
+        sys.exit(status if isinstance(status, int) else 0)
+    except click.exceptions.NoArgsIsHelpError as error:
         error.show()
         sys.exit(error.exit_code)
+    except click.UsageError as error:
+        hint = f" (see: {error.ctx.command_path} --help)" if error.ctx is not None else ""
+        _fail(error.format_message().rstrip(".") + hint, error.exit_code)
+    except click.ClickException as error:
+        _fail(error.format_message(), error.exit_code)
     except (click.Abort, KeyboardInterrupt):
         _fail("interrupted", 130)
     except BrokenPipeError:
         # Who read our output has left; nothing more can be said, not even by the interpreter at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
-    except (Cs336Error, OSError, MemoryError) as error:
+    except OSError as error:
+        _fail(explain(error), 1)
+    except (Cs336Error, MemoryError) as error:
         _fail(str(error) or type(error).__name__, 1)
+    except Exception as error:
+        _fail(f"{type(error).__name__}: {error}; --debug shows where it happened", 1)
+
+
+def explain(error: OSError) -> str:
+    """The system's reason with the file it is about, without Python's numbers and quotes."""
+    reason = error.strerror or str(error)
+    if error.filename is None or str(error.filename) in reason:
+        return reason
+    return f"{error.filename}: {reason}"
 
 
 def _fail(message: str, status: int) -> None:

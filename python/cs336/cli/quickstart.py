@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import shutil
 import time
 from dataclasses import dataclass, field
@@ -13,7 +14,7 @@ from cs336.cli.show import show
 from cs336.cli.train import next_step, train_with_progress
 from cs336.data import stories, write_stories
 from cs336.data.storyteller.generate import END_OF_TEXT
-from cs336.errors import DataError
+from cs336.errors import ConfigError, DataError, TextEncodingError
 from cs336.generate import generate_stream
 from cs336.tokenizer import Tokenizer, train_bpe
 from cs336.training import RunConfig, load_run, make_config
@@ -40,11 +41,29 @@ class Stopwatch:
 @click.command()
 @click.option("--data", type=click.Path(path_type=Path), help="Your own text file; without it, built-in stories.")
 @click.option("--run", "run_dir", type=click.Path(path_type=Path), help="The run folder; default: runs/quickstart-N.")
-@click.option("--stories", "story_count", default=20_000, show_default=True, help="Built-in stories to train on.")
-@click.option("--vocab-size", default=1024, show_default=True)
-@click.option("--steps", default=600, show_default=True, help="Training steps.")
-@click.option("--seed", default=0, show_default=True)
-def command(data: Path | None, run_dir: Path | None, story_count: int, vocab_size: int, steps: int, seed: int) -> None:
+@click.option(
+    "--stories",
+    "story_count",
+    type=click.IntRange(min=20),
+    default=20_000,
+    show_default=True,
+    help="Built-in stories to train on.",
+)
+@click.option(
+    "--vocab-size", type=click.IntRange(min=257), default=1024, show_default=True, help="Entries of the tokenizer."
+)
+@click.option("--steps", type=click.IntRange(min=1), default=600, show_default=True, help="Training steps.")
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Another seed, another run.")
+@click.pass_context
+def command(
+    ctx: click.Context,
+    data: Path | None,
+    run_dir: Path | None,
+    story_count: int,
+    vocab_size: int,
+    steps: int,
+    seed: int,
+) -> None:
     """From raw text to sample stories: tokenizer, token files, model, loss curve, in a few minutes on a laptop.
 
     \b
@@ -53,7 +72,10 @@ def command(data: Path | None, run_dir: Path | None, story_count: int, vocab_siz
     """
     folder = run_dir or _free_folder()
     watch = Stopwatch()
-    work = folder.with_name(folder.name + "-data")
+    work = _data_folder(folder)
+    for place in (folder, work):
+        if place.exists() and not (place.is_dir() and next(place.iterdir(), None) is None):
+            raise ConfigError(f"{place} exists and is not an empty folder; name another with --run")
     work.mkdir(parents=True, exist_ok=True)
     train_text, valid_text = work / "train.txt", work / "valid.txt"
 
@@ -87,10 +109,10 @@ def command(data: Path | None, run_dir: Path | None, story_count: int, vocab_siz
     watch.lap("training")
     if result.interrupted:
         click.echo(next_step(result))
-        return
+        ctx.exit(130)
 
     _title("5. Samples")
-    samples = write_samples(folder, seed)
+    samples = write_samples(folder, seed, first_words(valid_text))
     watch.lap("samples")
     (folder / "samples.txt").write_text(samples, encoding="utf-8")
 
@@ -104,11 +126,13 @@ def command(data: Path | None, run_dir: Path | None, story_count: int, vocab_siz
         },
         as_json=False,
     )
+    run, longer = shlex.quote(str(folder)), shlex.quote(f"{folder}-longer")
+    config_file = shlex.quote(str(folder / "config.toml"))
     click.echo(
         f"Next:\n"
-        f"  cs336 generate {folder} --prompt 'Once upon a time'\n"
-        f"  cs336 eval {folder} --whole\n"
-        f"  cs336 train --config {folder}/config.toml --training.steps {steps * 4} --run {folder}-longer"
+        f"  cs336 generate {run} --prompt {shlex.quote(first_words(valid_text) or 'Once upon a time')}\n"
+        f"  cs336 eval {run} --whole\n"
+        f"  cs336 train --config {config_file} --training.steps {steps * 4} --run {longer}"
     )
 
 
@@ -126,9 +150,9 @@ def quickstart_config(work: Path, tokenizer: Tokenizer, steps: int, seed: int) -
                 "init": "gpt2",
             },
             "data": {
-                "train": str(work / "train.npy"),
-                "valid": str(work / "valid.npy"),
-                "tokenizer": str(work / "tokenizer.json"),
+                "train": str(work.resolve() / "train.npy"),
+                "valid": str(work.resolve() / "valid.npy"),
+                "tokenizer": str(work.resolve() / "tokenizer.json"),
             },
             "optimizer": {"name": "muon", "lr": 3e-3, "muon_lr": 0.02, "warmup_steps": min(30, steps // 5)},
             "training": {
@@ -145,6 +169,13 @@ def quickstart_config(work: Path, tokenizer: Tokenizer, steps: int, seed: int) -
 def split_text(source: Path, train: Path, valid: Path) -> None:
     """Cuts a text in two: at a document's end near the place, else at a line's end."""
     text = source.read_bytes()
+    try:
+        text.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise TextEncodingError(
+            f"{source} is not UTF-8: invalid byte 0x{text[error.start]:02x} at byte offset {error.start:,}; "
+            "convert the text to UTF-8 first"
+        ) from error
     if len(text) < LEAST_TEXT:
         raise DataError(f"{source} holds {len(text):,} bytes; the quickstart needs {LEAST_TEXT:,} to learn anything")
     wanted = int(len(text) * (1 - VALIDATION_SHARE))
@@ -153,20 +184,29 @@ def split_text(source: Path, train: Path, valid: Path) -> None:
         if cut > wanted // 2:
             break
     else:
+        while text[wanted] & 0xC0 == 0x80:  # never inside a character
+            wanted -= 1
         mark, cut = b"", wanted
     train.write_bytes(text[: cut + len(mark)])
     valid.write_bytes(text[cut + len(mark) :])
 
 
-def write_samples(folder: Path, seed: int) -> str:
+def first_words(text: Path, count: int = 4) -> str:
+    """What to begin a sample with: the first words of a text that has no documents, else nothing."""
+    start = text.read_bytes().decode("utf-8")
+    return "" if END_OF_TEXT in start else " ".join(start[:1000].split()[:count])
+
+
+def write_samples(folder: Path, seed: int, prompt: str) -> str:
     """Shows samples on the screen as they are written, and returns them."""
     model, tokenizer, _ = load_run(folder)
     assert tokenizer is not None
     texts = []
     for number in range(SAMPLES):
-        text = ""
+        text = prompt
+        click.echo(prompt, nl=False)
         pieces = generate_stream(
-            model, tokenizer, "", max_new_tokens=220, temperature=0.7, top_p=0.95, seed=seed + number
+            model, tokenizer, prompt, max_new_tokens=220, temperature=0.7, top_p=0.95, seed=seed + number
         )
         for piece in pieces:
             click.echo(piece, nl=False)
@@ -176,9 +216,14 @@ def write_samples(folder: Path, seed: int) -> str:
     return f"\n{END_OF_TEXT}\n".join(texts)
 
 
+def _data_folder(run: Path) -> Path:
+    """Where the texts and token files of a run stand: beside it, because a run can be deleted without them."""
+    return run.with_name(run.name + "-data")
+
+
 def _free_folder() -> Path:
     number = 1
-    while (folder := Path("runs") / f"quickstart-{number}").exists():
+    while (folder := Path("runs") / f"quickstart-{number}").exists() or _data_folder(folder).exists():
         number += 1
     return folder
 

@@ -21,12 +21,14 @@ def show(values: Mapping[str, Any], *, as_json: bool, title: str | None = None) 
     from rich.box import SIMPLE
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
     table = Table(title=title, box=SIMPLE, show_header=False, title_justify="left", pad_edge=False)
     table.add_column()
     table.add_column(justify="right", overflow="fold")
     for name, value in values.items():
-        table.add_row(name.replace("_", " "), text_of(value))
+        # As Text, because a token such as "[/b]" or ":x:" is neither markup nor an emoji.
+        table.add_row(name.replace("_", " "), Text(text_of(value)))
     Console(highlight=False).print(table)
 
 

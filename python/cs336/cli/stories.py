@@ -35,6 +35,8 @@ class Size(click.ParamType):
 def command(count: int | None, size: int | None, seed: int, output: Path | None, as_json: bool) -> None:
     """Write short stories in simple English, each followed by a line <|endoftext|>.
 
+    Without --count and --size: 3 stories on the screen, 1000 in a file.
+
     \b
     Example: cs336 stories --size 10MB --output stories.txt
     """
@@ -48,7 +50,13 @@ def command(count: int | None, size: int | None, seed: int, output: Path | None,
         stats = write_stories(output, count=count, size=size, seed=seed)
         show(dataclasses.asdict(stats), as_json=as_json)
         return
-    if size is not None:
-        raise click.UsageError("--size needs --output")
-    for text in stories(count or 3, seed):
-        click.echo(f"{text}\n<|endoftext|>")
+    if as_json:
+        raise click.UsageError("--json describes the file that --output names; give --output")
+    limit = count or (3 if size is None else size)  # no story is shorter than a byte
+    written = 0
+    for text in stories(limit, seed):
+        if size is not None and written >= size:
+            break
+        block = f"{text}\n<|endoftext|>\n"
+        written += len(block.encode())
+        click.echo(block, nl=False)

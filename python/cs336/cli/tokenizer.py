@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
+import os
 import time
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -14,6 +17,9 @@ from cs336.errors import DataError, TokenIdError
 
 if TYPE_CHECKING:
     from cs336.tokenizer import Tokenizer
+
+DECODE_BLOCK = 1 << 20
+"""Tokens decoded at a time, so that a file of any size needs little memory."""
 
 Special = Literal["token", "text", "error"]
 special_option = click.option(
@@ -66,6 +72,7 @@ def train(
     """
     from cs336.tokenizer import train_bpe
 
+    _check_folder(output)
     started = time.perf_counter()
     tokenizer = train_bpe(
         list(inputs),
@@ -150,7 +157,7 @@ def decode(source: Path | None, tokenizer_path: Path, ids: str | None, output: P
             numbers = [int(word) for word in ids.replace(",", " ").split()]
         except ValueError as error:
             raise TokenIdError(f"--ids takes whole numbers: {error}") from error
-        text = tokenizer.decode_bytes(numbers)
+        pieces: Iterable[bytes] = [tokenizer.decode_bytes(numbers)]
     else:
         from cs336.data import open_tokens
 
@@ -158,11 +165,22 @@ def decode(source: Path | None, tokenizer_path: Path, ids: str | None, output: P
         file = open_tokens(source)
         if file.info is not None and file.info.vocabulary_hash != tokenizer.hash:
             raise DataError(f"{source} was encoded with another tokenizer than {tokenizer_path}")
-        text = tokenizer.decode_bytes(file.tokens)
-    if output is not None:
-        output.write_bytes(text)
-    else:
-        click.get_binary_stream("stdout").write(text)
+        tokens = file.tokens
+        starts = range(0, len(tokens), DECODE_BLOCK)
+        pieces = (tokenizer.decode_bytes(tokens[start : start + DECODE_BLOCK].tolist()) for start in starts)
+    if output is None:
+        stdout = click.get_binary_stream("stdout")
+        stdout.writelines(pieces)
+        stdout.flush()
+        return
+    _check_folder(output)
+    aside = output.with_name(f".{output.name}.{os.getpid()}")
+    try:
+        with aside.open("wb") as file_out:
+            file_out.writelines(pieces)
+        aside.replace(output)
+    finally:
+        aside.unlink(missing_ok=True)
 
 
 @command.command()
@@ -196,6 +214,14 @@ def inspect(tokenizer_path: Path, text_path: Path | None, as_json: bool) -> None
             "tokens_per_word": tokens / max(len(text.split()), 1),
         }
     show(values, as_json=as_json)
+
+
+def _check_folder(output: Path) -> None:
+    """Says before the work, not after it, that the result has no place to go."""
+    if not output.parent.is_dir():
+        raise FileNotFoundError(errno.ENOENT, "No such folder; make it first", str(output.parent))
+    if output.is_dir():
+        raise IsADirectoryError(errno.EISDIR, "Is a folder; name a file in it", str(output))
 
 
 def _longest(tokenizer: Tokenizer, count: int) -> list[str]:

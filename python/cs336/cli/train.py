@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import shlex
 from pathlib import Path
 
 import click
@@ -55,6 +56,8 @@ def command(
     show({**dataclasses.asdict(result), "run": str(result.run)}, as_json=as_json)
     if not as_json:
         click.echo(next_step(result))
+    if result.interrupted:
+        ctx.exit(130)
 
 
 def parse_overrides(words: list[str]) -> dict[str, str]:
@@ -95,5 +98,7 @@ def train_with_progress(config: RunConfig, run_dir: Path, *, resume: bool = Fals
 def next_step(result: TrainResult) -> str:
     """What to do with a run now."""
     if result.interrupted:
-        return f"Stopped at step {result.step} and saved. Go on with: cs336 train --resume {result.run}"
-    return f"Next: cs336 generate {result.run} --prompt 'Once upon a time'"
+        return (
+            f"Stopped at step {result.step} and saved. Go on with: cs336 train --resume {shlex.quote(str(result.run))}"
+        )
+    return f"Next: cs336 generate {shlex.quote(str(result.run))} --prompt 'Once upon a time'"

@@ -1,0 +1,122 @@
+"""The group: help that answers at once, and errors of one line."""
+
+from __future__ import annotations
+
+import errno
+import subprocess
+import sys
+
+import click
+import pytest
+from click.testing import CliRunner
+
+import cs336.cli
+from cs336.cli import cli, explain, main
+from cs336.errors import DataError
+
+COMMANDS = ["quickstart", "stories", "tokenizer", "train", "eval", "generate"]
+
+
+@pytest.mark.parametrize("words", [[], ["tokenizer"]])
+def test_help_imports_nothing_heavy(words):
+    code = (
+        "import sys; from cs336.cli import cli\n"
+        f"cli.main({[*words, '--help']!r}, prog_name='cs336', standalone_mode=False)\n"
+        "heavy = {'torch', 'numpy', 'rich', 'pydantic', 'matplotlib'} & set(sys.modules)\n"
+        "assert not heavy, heavy\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_tokenizer_imports_no_torch():
+    code = "import sys, cs336, cs336.tokenizer; assert 'torch' not in sys.modules"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_help_names_every_command():
+    result = CliRunner().invoke(cli, ["--help"], prog_name="cs336")
+    assert result.exit_code == 0
+    listed = [line.split()[0] for line in result.output.split("Commands:")[1].splitlines() if line.strip()]
+    assert listed == COMMANDS
+
+
+@pytest.mark.parametrize(
+    "words",
+    [[name] for name in COMMANDS if name != "tokenizer"]
+    + [["tokenizer", name] for name in ("train", "encode", "decode", "inspect")],
+)
+def test_help_of_every_command_has_an_example(words):
+    result = CliRunner().invoke(cli, [*words, "--help"], prog_name="cs336")
+    assert result.exit_code == 0
+    assert f"Example: cs336 {' '.join(words)}" in result.output
+    assert max(map(len, result.output.splitlines())) <= 100
+
+
+def run_main(monkeypatch, capsys, raising, *words):
+    @click.command()
+    def broken():
+        raise raising
+
+    monkeypatch.setattr(sys, "argv", ["cs336", *words])
+    monkeypatch.setattr(cs336.cli.cli, "get_command", lambda ctx, name: broken)
+    with pytest.raises(SystemExit) as stopped:
+        main()
+    return stopped.value.code, capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("raising", "status", "message"),
+    [
+        (DataError("the file\nis broken"), 1, "error: the file is broken\n"),
+        (OSError(errno.ENOSPC, "No space left on device", "out.npy"), 1, "error: out.npy: No space left on device\n"),
+        (KeyboardInterrupt(), 130, "error: interrupted\n"),
+        (RuntimeError("odd"), 1, "error: RuntimeError: odd; --debug shows where it happened\n"),
+        (click.UsageError("give a file"), 2, "error: give a file (see: cs336 any --help)\n"),
+    ],
+)
+def test_errors_are_one_line(monkeypatch, capsys, raising, status, message):
+    assert run_main(monkeypatch, capsys, raising, "any") == (status, message)
+
+
+def test_debug_shows_the_traceback_wherever_it_stands(cs336):
+    for words in (["--debug", "tokenizer", "inspect", "none.json"], ["tokenizer", "inspect", "none.json", "--debug"]):
+        done = cs336(*words)
+        assert done.returncode != 0
+        assert "Traceback" in done.stderr
+
+
+def test_a_reader_who_leaves_is_no_error(tmp_path):
+    process = subprocess.Popen(
+        [sys.executable, "-m", "cs336", "stories", "--count", "5000"],
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    assert process.stdout is not None
+    assert process.stderr is not None
+    process.stdout.readline()
+    process.stdout.close()
+    assert process.stderr.read() == b""
+    process.stderr.close()
+    assert process.wait(timeout=30) == 1
+
+
+def test_explain_names_the_file_once():
+    assert explain(OSError(errno.EACCES, "Permission denied", "a.txt")) == "a.txt: Permission denied"
+    assert explain(OSError(errno.EACCES, "cannot read a.txt: Permission denied", "a.txt")).count("a.txt") == 1
+    assert explain(OSError("plain")) == "plain"
+
+
+def test_without_torch_a_command_says_what_to_install(tmp_path):
+    code = (
+        "import sys; sys.modules['torch'] = None\n"
+        "sys.argv = ['cs336', 'generate', 'run']\n"
+        "from cs336.cli import main; main()\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr.count("\n") == 1
+    assert done.stderr.startswith("error: ")
+    assert "pip install 'cs336[torch]'" in done.stderr
