@@ -63,7 +63,7 @@ def run_main(monkeypatch, capsys, raising, *words):
     monkeypatch.setattr(cs336.cli.cli, "get_command", lambda ctx, name: broken)
     with pytest.raises(SystemExit) as stopped:
         main()
-    return stopped.value.code, capsys.readouterr().err
+    return stopped.value.code, capsys.readouterr().err.removeprefix("\n")  # click ends the line that shows ^C
 
 
 @pytest.mark.parametrize(

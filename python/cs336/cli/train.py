@@ -35,8 +35,9 @@ def command(
     training.
 
     \b
-    Example: cs336 train --preset tinystories-2025 --run runs/first --model.vocab-size 2000 \\
-                 --data.train train.npy --data.valid valid.npy --data.tokenizer tokenizer.json --training.steps 1000
+    Example: cs336 train --preset tinystories-2025 --run runs/first --training.steps 1000 \\
+                 --data.train train.npy --data.valid valid.npy \\
+                 --data.tokenizer tokenizer.json --model.vocab-size 2000
              cs336 train --resume runs/first
     """
     overrides = parse_overrides(ctx.args)
