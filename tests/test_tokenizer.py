@@ -37,11 +37,11 @@ def tokenizer() -> Tokenizer:
 def test_ids_equal_tiktokens(name: str, shared: Path) -> None:
     folder = shared / "encodings"
     meta = json.loads((folder / f"{name}_base.meta.json").read_text())
-    special = meta["special_tokens"]
+    special = meta["special"]
     pattern = "gpt2" if name == "r50k" else name
     ours = Tokenizer.from_tiktoken(folder / f"{name}_base.tiktoken", pattern=pattern, special_tokens=special)
     ranks = {token: id for id, token in ours.vocab.items() if id not in special.values()}
-    theirs = tiktoken.Encoding(name, pat_str=meta["pat_str"], mergeable_ranks=ranks, special_tokens=special)
+    theirs = tiktoken.Encoding(name, pat_str=meta["pat"], mergeable_ranks=ranks, special_tokens=special)
     for corpus in sorted(shared.glob("*.txt")):
         text = corpus.read_bytes()[:60_000].decode("utf-8", "ignore")
         assert ours.encode(text) == theirs.encode(text, allowed_special="all"), corpus.name
