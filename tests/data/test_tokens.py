@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -50,6 +52,7 @@ def test_a_token_file_with_its_sidecar(token_file: Path) -> None:
         ({"dtype": "nonsense"}, "no valid sidecar"),
         ({"version": 2}, "version 2"),
         ({"source": 3}, "no valid sidecar"),
+        ({"tokens": float("inf")}, "no valid sidecar"),
     ],
 )
 def test_a_sidecar_that_disagrees(token_file: Path, change: dict, message: str) -> None:
@@ -62,11 +65,37 @@ def test_damaged_files(token_file: Path, tmp_path: Path) -> None:
     token_file.write_bytes(token_file.read_bytes()[:-3])
     with pytest.raises(DataError, match="not a whole"):
         open_tokens(token_file)
-    with pytest.raises(FileNotFoundError):
+    with pytest.raises(FileNotFoundError, match=r"encode the text first.*none\.npy"):
         open_tokens(tmp_path / "none.npy")
+    with pytest.raises(IsADirectoryError, match="this is a folder"):
+        open_tokens(tmp_path)
     np.save(tmp_path / "floats.npy", np.zeros(3))
     with pytest.raises(DataError, match="integers"):
         open_tokens(tmp_path / "floats.npy")
+
+
+def test_files_that_are_no_npy(tmp_path: Path) -> None:
+    with (tmp_path / "archive.npy").open("wb") as file:
+        np.savez(file, a=np.arange(3))
+    (tmp_path / "text.npy").write_text("once upon a time")
+    (tmp_path / "empty.npy").touch()
+    for path in tmp_path.iterdir():
+        with pytest.raises(DataError, match=r"is not a \.npy file"):
+            open_tokens(path)
+    np.save(tmp_path / "table.npy", np.zeros((2, 3), dtype=np.uint16))
+    with pytest.raises(DataError, match="one dimension"):
+        open_tokens(tmp_path / "table.npy")
+
+
+def test_token_files_do_not_need_torch() -> None:
+    code = "import sys; from cs336.data import open_tokens; assert 'torch' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_mapped_tokens_are_read_only(token_file: Path) -> None:
+    tokens = open_tokens(token_file).tokens
+    assert isinstance(tokens, np.memmap)
+    assert not tokens.flags.writeable
 
 
 def test_ids_outside_the_vocabulary_are_named() -> None:
@@ -100,3 +129,22 @@ def test_every_target_comes_exactly_once(size: int, batch_size: int, context_len
         assert inputs.shape[1] <= context_length
         targets += outputs.flatten().tolist()
     assert targets == list(range(1, size))
+
+
+@pytest.mark.parametrize(("batch_size", "context_length", "name"), [(0, 4, "batch_size"), (2, 0, "context_length")])
+def test_empty_batches_are_refused(batch_size: int, context_length: int, name: str) -> None:
+    tokens = np.arange(50)
+    with pytest.raises(DataError, match=f"{name} is 0"):
+        get_batch(tokens, batch_size, context_length, "cpu")
+    with pytest.raises(DataError, match=f"{name} is 0"):
+        next(sequential_batches(tokens, batch_size, context_length, "cpu"))
+
+
+def test_one_token_predicts_nothing() -> None:
+    with pytest.raises(DataError, match="at least 2"):
+        next(sequential_batches(np.arange(1), 2, 4, "cpu"))
+
+
+def test_a_wrong_device_is_named_by_torch() -> None:
+    with pytest.raises(RuntimeError, match="device"):
+        get_batch(np.arange(50), 2, 4, "abacus")

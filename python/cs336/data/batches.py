@@ -32,6 +32,7 @@ def get_batch(
     Returns:
         inputs and targets, int64, both of shape (batch_size, context_length); targets are the inputs moved by one.
     """
+    _check_shape(batch_size, context_length)
     check_length(tokens, context_length)
     if rng is None:
         rng = np.random.default_rng()
@@ -47,6 +48,7 @@ def sequential_batches(
 
     Yields inputs and targets, int64, of shape (up to batch_size, up to context_length).
     """
+    _check_shape(batch_size, context_length)
     if len(tokens) < 2:
         raise DataError(f"{len(tokens)} tokens are too few to predict any; at least 2 are needed")
     whole = (len(tokens) - 1) // context_length
@@ -68,6 +70,12 @@ def check_length(tokens: Tokens, context_length: int) -> None:
             f"a context of {context_length:,} needs at least {context_length + 1:,} tokens, but there are "
             f"{len(tokens):,}; give more text or a smaller model.context_length"
         )
+
+
+def _check_shape(batch_size: int, context_length: int) -> None:
+    for name, size in (("batch_size", batch_size), ("context_length", context_length)):
+        if size < 1:
+            raise DataError(f"{name} is {size}; it must be at least 1")
 
 
 def _to_device(array: np.ndarray, device: str | torch.device) -> Tensor:

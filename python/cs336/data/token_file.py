@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from numpy.lib.format import MAGIC_PREFIX
 
 from cs336.errors import DataError
 
@@ -51,10 +52,7 @@ def open_tokens(path: str | Path) -> TokenFile:
     Raises DataError where the file or its sidecar is damaged or the two disagree, and OSError where it can't be read.
     """
     path = Path(path)
-    try:
-        tokens = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (ValueError, EOFError) as error:
-        raise DataError(f"{path} is not a whole .npy file ({error}); encode the text again") from error
+    tokens = _map(path)
     if tokens.ndim != 1 or not np.issubdtype(tokens.dtype, np.integer):
         raise DataError(
             f"{path} holds an array of shape {tokens.shape} and type {tokens.dtype}; "
@@ -68,6 +66,24 @@ def open_tokens(path: str | Path) -> TokenFile:
             f"{info.tokens:,} of {info.dtype}; encode the text again"
         )
     return TokenFile(path, tokens, info)
+
+
+def _map(path: Path) -> Tokens:
+    try:
+        with path.open("rb") as file:
+            if file.read(len(MAGIC_PREFIX)) != MAGIC_PREFIX:  # NumPy would take it for a pickle, or an archive
+                raise DataError(f"{path} is not a .npy file; give a file of token ids, or encode the text again")
+        return np.asanyarray(np.load(path, mmap_mode="r", allow_pickle=False))
+    except FileNotFoundError as error:
+        raise FileNotFoundError(
+            error.errno, "there is no such token file; check the path, or encode the text first", str(path)
+        ) from error
+    except IsADirectoryError as error:
+        raise IsADirectoryError(error.errno, "this is a folder; give the .npy file in it", str(path)) from error
+    except DataError:
+        raise
+    except (ValueError, EOFError) as error:
+        raise DataError(f"{path} is not a whole .npy file ({error}); encode the text again") from error
 
 
 def _read_sidecar(path: Path) -> TokenFileInfo:
@@ -86,7 +102,7 @@ def _read_sidecar(path: Path) -> TokenFileInfo:
             source_bytes=sum(int(source["bytes"]) for source in fields["source"]),
             special_tokens={str(token): int(token_id) for token, token_id in fields["special_tokens"].items()},
         )
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
         if isinstance(error, DataError):
             raise
         raise DataError(f"{path} is no valid sidecar of a token file ({error!r}); encode the text again") from error

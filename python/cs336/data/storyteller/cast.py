@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from random import Random
 
@@ -61,6 +62,9 @@ class Scene:
     helper: Character
     """A grown-up, named after what the hero calls them."""
     place: str
+    """the park"""
+    at_place: str
+    """in the park"""
     weather: str
 
     def pick(self, *choices: str) -> str:
@@ -68,13 +72,28 @@ class Scene:
         return self.rng.choice(choices)
 
     def say(self, who: str, words: str, *verbs: str) -> str:
-        """A line of dialogue, with the speaker before or after it. The words end in their own sign."""
-        verb = self.rng.choice(verbs or ("said",))
+        """A line of dialogue, with the speaker before or after it. The words end in their own sign.
+
+        A question is asked, or called; nothing else is asked.
+        """
+        if words.endswith("?"):
+            verb = self.rng.choice([verb for verb in verbs if verb in {"asked", "called"}] or ["asked"])
+        else:
+            verb = self.rng.choice([verb for verb in verbs if verb != "asked"] or ["said"])
         if self.rng.random() < 0.3:
             return f'{who} {verb}, "{words}"'
         inside = words[:-1] + "," if words.endswith(".") else words
         who = who[0].lower() + who[1:] if who.startswith(("Her ", "His ")) else who
         return f'"{inside}" {verb} {who}.' if verb == "said" else f'"{inside}" {who} {verb}.'
+
+    @property
+    def their_friend(self) -> str:
+        """The friend, as the story first speaks of them: her friend Sam."""
+        return f"{self.hero.their} friend {self.friend.name}"
+
+    def other_animal(self, animals: Sequence[str]) -> str:
+        """One of the animals that neither the hero nor the friend is."""
+        return self.rng.choice([animal for animal in animals if animal not in {self.hero.kind, self.friend.kind}])
 
     @property
     def the_helper(self) -> str:
@@ -88,7 +107,8 @@ def make_scene(rng: Random) -> Scene:
     friend = _character(rng, (hero.name,))
     helper_name, helper_pronouns = rng.choice(GROWN_UPS)
     helper = Character(helper_name, "grown-up", helper_pronouns)
-    return Scene(rng, hero, friend, helper, rng.choice(PLACES), rng.choice(WEATHER))
+    preposition, place = rng.choice(PLACES)
+    return Scene(rng, hero, friend, helper, place, f"{preposition} {place}", rng.choice(WEATHER))
 
 
 def _character(rng: Random, taken: tuple[str, ...]) -> Character:
@@ -111,9 +131,11 @@ def introduce(scene: Scene) -> str:
     )
     if opening.endswith(f"went to {scene.place}."):
         return f"{opening} {scene.weather}"
+    named = scene.place in opening
+    to_place, at_place = ("there", "there") if named else (f"to {scene.place}", scene.at_place)
     going = scene.pick(
-        f"One day, {hero.name} went to {scene.place}.",
-        f"One morning, {hero.they} walked to {scene.place}.",
-        f"Every day, {hero.they} played at {scene.place}.",
+        f"One day, {hero.name} went {to_place}.",
+        f"One morning, {hero.they} walked {to_place}.",
+        f"One fine day, {hero.they} played {at_place}.",
     )
     return f"{opening} {going} {scene.weather}"

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-import tempfile
+import re
+import secrets
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,7 +29,9 @@ def story(index: int, seed: int = 0) -> str:
     """One story: paragraphs set apart by an empty line."""
     rng = Random(f"{seed}/{index}")
     scene = make_scene(rng)
-    return "\n\n".join([introduce(scene), *rng.choice(PLOTS)(scene)])
+    text = "\n\n".join([introduce(scene), *rng.choice(PLOTS)(scene)])
+    # An answer begins a paragraph of its own.
+    return re.sub(r'([.!?]") (")', r"\1\n\n\2", text)
 
 
 def stories(count: int, seed: int = 0) -> Iterator[str]:
@@ -46,11 +49,14 @@ def write_stories(
     """
     if (count is None) == (size is None):
         raise ValueError("give either count or size")
+    if (count if count is not None else size or 0) < 0:
+        raise ValueError("count and size can't be negative")
     path = Path(path)
     written = number = words = 0
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    # Not by tempfile, whose files only their owner may read.
+    aside = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
     try:
-        with os.fdopen(handle, "wb") as file:
+        with aside.open("xb") as file:
             while (count is not None and number < count) or (size is not None and written < size):
                 text = story(number, seed)
                 written += file.write(f"{text}\n{END_OF_TEXT}\n".encode())
@@ -58,8 +64,8 @@ def write_stories(
                 number += 1
             file.flush()
             os.fsync(file.fileno())
-        Path(name).replace(path)
+        aside.replace(path)
     except BaseException:
-        Path(name).unlink(missing_ok=True)
+        aside.unlink(missing_ok=True)
         raise
     return StoriesStats(number, written, words)

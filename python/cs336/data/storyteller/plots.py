@@ -36,7 +36,7 @@ def lost_and_found(s: Scene) -> list[str]:
         + " "
         + s.pick(f"{hero.name} was very sad.", f"{hero.name} began to cry.", f"{hero.They} felt like crying."),
         f"{friend.name} the {friend.kind} came by. " * (friend.kind not in ("girl", "boy"))
-        + f"{friend.name} came to {s.place} too. " * (friend.kind in ("girl", "boy"))
+        + f"{upper_first(s.their_friend)} came to {s.place} too. " * (friend.kind in ("girl", "boy"))
         + s.say(friend.name, "What is wrong?", "asked")
         + " "
         + s.say(hero.name, f"I lost my {thing}.", "said", "answered")
@@ -61,14 +61,14 @@ def sharing(s: Scene) -> list[str]:
     return [
         f"{hero.name} had {a(treat)} for lunch. {hero.They} sat down and wanted to eat it. "
         + s.pick(f"It smelled so good. {hero.They} was hungry.", f"{hero.They} had waited for it all day."),
-        f"Then {hero.name} saw {friend.name}. {friend.name} had nothing to eat and looked sad. "
+        f"Then {hero.name} saw {s.their_friend}. {friend.name} had nothing to eat and looked sad. "
         + s.say(friend.name, s.pick("I forgot my lunch.", "I am so hungry.", "My bag is empty."), "said")
         + " "
         + s.pick(
             f"{hero.name} thought about it for a moment.",
             f"{hero.name} looked at the {treat}. Then {hero.they} looked at {friend.name}.",
         ),
-        f"{hero.name} broke the {treat} into two parts and gave one to {friend.name}. "
+        f"{hero.name} gave half of the {treat} to {friend.name}. "
         + s.say(hero.name, s.pick("Here, this is for you.", "We can share it.", "Half of it is yours."), "said")
         + " "
         + s.pick(f"{friend.name} smiled.", f"{friend.name} was so happy.", "They ate together under a tree.")
@@ -84,12 +84,15 @@ def sharing(s: Scene) -> list[str]:
 
 def friendly_noise(s: Scene) -> list[str]:
     """A noise frightens; its maker turns out to be small and friendly."""
-    hero, noise, animal = s.hero, s.rng.choice(NOISES), s.rng.choice(PETS)
+    hero, noise, animal = s.hero, s.rng.choice(NOISES), s.other_animal(PETS)
     where = s.rng.choice(HIDING_PLACES)
     return [
-        s.pick(f"It was getting dark. Suddenly, {hero.name} heard {noise}.", f"All at once there was {noise}.")
+        s.pick(
+            f"{hero.name} played until it began to get dark. Suddenly, {hero.they} heard {noise}.",
+            f"All at once there was {noise}.",
+        )
         + " "
-        + s.pick(f"{hero.name} was scared.", f"{hero.They} stood very still.", f"{hero.They} wanted to run home."),
+        + s.pick(f"{hero.name} was scared.", f"{hero.name} stood very still.", f"{hero.name} wanted to run home."),
         s.say(hero.name, s.pick("Who is there?", "Is that a monster?", "Please go away!"), "asked", "called")
         + " "
         + s.pick("Nobody answered.", "There was no answer.", "Then it was quiet.")
@@ -99,7 +102,7 @@ def friendly_noise(s: Scene) -> list[str]:
         + " "
         + s.say(hero.name, s.pick("You poor thing.", "Do not be afraid.", "I will help you."), "said")
         + f" {hero.They} took the {animal} home and "
-        + s.pick("gave it some milk.", "made it a warm bed.", "wrapped it in a blanket."),
+        + s.pick("gave it something to eat.", "made it a warm bed.", "wrapped it in a blanket."),
         s.pick(
             f"The {animal} stayed with {hero.name}, and they became best friends.",
             f"{hero.name} was never scared of that noise again.",
@@ -112,12 +115,12 @@ def broken_thing(s: Scene) -> list[str]:
     """Something breaks, and the truth is told."""
     hero, thing, helper = s.hero, s.rng.choice(BREAKABLE), s.helper
     return [
-        f"{hero.name} came home and played with a ball in the kitchen. "
+        f"After a while, {hero.name} went home and played with a ball in the kitchen. "
         + f"{s.the_helper} had said not to do it. The ball hit the {thing}. Crash! The {thing} fell and broke.",
         s.pick(
             f"{hero.name} was afraid. {hero.They} wanted to hide the pieces.",
             f"{hero.name} felt very bad. {hero.They} did not know what to do.",
-            f"First {hero.name} wanted to say that the wind did it.",
+            f"At first, {hero.name} wanted to say that the wind had done it.",
         )
         + f" But then {hero.they} went to {hero.their} {helper.name}. "
         + s.say(hero.name, s.pick(f"I broke the {thing}. I am sorry.", f"It was me. I broke the {thing}."), "said"),
@@ -141,11 +144,12 @@ def broken_thing(s: Scene) -> list[str]:
 def mended_toy(s: Scene) -> list[str]:
     """A toy stops working and is mended."""
     hero, toy, helper = s.hero, s.rng.choice(TOYS), s.helper
-    part = s.pick("wheel", "spring", "screw", "string")
+    part = s.pick("small wheel", "little screw", "small piece", "little knob")
     return [
-        f"{hero.name} had {a(toy)}. It was {hero.their} favorite toy. "
+        f"At home, {hero.name} had {a(toy)}. It was {hero.their} favorite toy. "
         + s.pick(
-            f"One day it fell off the table, and a {part} came off.", f"Then a {part} broke, and it did not move."
+            f"But that evening it fell off the table, and a {part} came off.",
+            f"But that evening a {part} fell out, and it did not work anymore.",
         ),
         s.pick(f"{hero.name} was sad.", f"{hero.name} tried to fix it, but it was too hard.")
         + f" {hero.They} took the {toy} to {hero.their} {helper.name}. "
@@ -153,7 +157,7 @@ def mended_toy(s: Scene) -> list[str]:
         + " "
         + s.say(s.the_helper, s.pick("We can try together.", "Let us see what is wrong."), "said"),
         f"They found the {part} and "
-        + s.pick("put it back on.", "turned it very slowly.", "cleaned it with a cloth.")
+        + s.pick("put it back on.", "put it back in its place.")
         + f" {hero.name} held the {toy}, and {hero.their} {helper.name} used the tools. Soon the {toy} worked again! "
         + s.say(hero.name, s.pick("Hooray!", "It works!", "It is as good as new!"), "shouted"),
         s.pick(
@@ -171,7 +175,7 @@ def planting(s: Scene) -> list[str]:
         f"{s.the_helper} gave {hero.them} {a(seed)}. "
         + s.say(s.the_helper, "Put it in the ground and give it water every day.", "said")
         + f" {hero.name} dug a small hole and put the {seed} in.",
-        "The next day nothing was there. "
+        "The next day, there was nothing to see. "
         + s.say(hero.name, s.pick("Why does it not grow?", "When will it come up?", "Is it asleep?"), "asked")
         + " "
         + s.say(s.the_helper, s.pick("You have to wait.", "Good things take time."), "said")
@@ -195,8 +199,8 @@ def learning(s: Scene) -> list[str]:
     return [
         f"{hero.name} wanted to learn to {skill}. All the others could do it. "
         + s.pick(f"{hero.They} tried, but it did not work.", f"{hero.They} tried once, and it was too hard."),
-        s.say(hero.name, s.pick(f"I will never {skill}!", "I can not do it!", "It is too hard!"), "cried", "said")
-        + f" {friend.name} heard it. "
+        s.say(hero.name, s.pick(f"I will never {skill}!", "I cannot do it!", "It is too hard!"), "cried", "said")
+        + f" {upper_first(s.their_friend)} heard it. "
         + s.say(friend.name, s.pick("I will show you how.", "Try it again, a little every day."), "said"),
         "So they practiced together. "
         + s.pick("On the first day, it went wrong.", "At first, it went wrong many times.")
@@ -218,14 +222,18 @@ def rainy_plan(s: Scene) -> list[str]:
     hero, friend, game = s.hero, s.friend, s.rng.choice(GAMES)
     inside = s.pick("built a fort with blankets", "drew big pictures", "baked cookies", "made a boat out of a box")
     return [
-        f"{hero.name} and {friend.name} wanted to play {game}. But then dark clouds came, and it began to rain. "
-        + s.pick("They got all wet.", "The rain fell faster and faster.", "They ran to the house."),
-        s.say(friend.name, s.pick("Now we can not play.", "The day is ruined.", "I do not like rain."), "said")
+        f"{hero.name} and {s.their_friend} wanted to play {game}. But then dark clouds came, and it began to rain. "
+        + s.pick(
+            "They got all wet and ran home.",
+            "It fell faster and faster, so they went inside.",
+            "They ran to the house.",
+        ),
+        s.say(friend.name, s.pick("Now we cannot play.", "The day is ruined.", "I do not like rain."), "said")
         + f" {hero.name} looked out of the window and thought. Then {hero.they} had an idea. "
         + s.say(hero.name, s.pick("We can have fun inside!", "Come with me!", "I know what we can do!"), "said"),
         f"They {inside}. " + s.pick("They laughed a lot.", "It was so much fun.", "They forgot about the rain."),
         s.pick(
-            "When the sun came out again, they did not even see it.",
+            "When the sun came out again, they did not even notice.",
             f"Then the rain stopped, and there was a rainbow over {s.place}.",
             f"{friend.name} said that it was the best day of the week.",
         ),
@@ -237,8 +245,8 @@ def race(s: Scene) -> list[str]:
     hero, friend = s.hero, s.friend
     goal = s.pick("the old oak", "the bridge", "the gate", "the big rock")
     return [
-        f"{hero.name} and {friend.name} had a race to {goal}. "
-        + s.say(friend.name, s.pick("I am the fastest!", "I will win!", "You can not catch me!"), "shouted")
+        f"{hero.name} and {s.their_friend} had a race to {goal}. "
+        + s.say(friend.name, s.pick("I am the fastest!", "I will win!", "You cannot catch me!"), "shouted")
         + " One, two, three, and they ran.",
         s.pick(f"{friend.name} was in front.", f"{friend.name} ran as fast as the wind.")
         + f" But then {friend.name} fell over a root and hurt {friend.their} knee. "
@@ -257,8 +265,8 @@ def surprise(s: Scene) -> list[str]:
     hero, friend, gift = s.hero, s.friend, s.rng.choice(TREASURES)
     return [
         f"It was {hero.name}'s birthday. But nobody said a word about it. "
-        + s.pick(f"{hero.name} felt sad.", f"{hero.name} thought that they all forgot.")
-        + f" Even {friend.name} did not come to play.",
+        + s.pick(f"{hero.name} felt sad.", f"{hero.name} thought that everybody had forgotten.")
+        + f" Even {s.their_friend} did not come to play.",
         s.pick(f"{hero.name} walked home slowly.", f"{hero.name} sat alone for a long time and then went home.")
         + " It was dark in the house. "
         + s.say(hero.name, "Is anybody here?", "asked")
@@ -268,7 +276,7 @@ def surprise(s: Scene) -> list[str]:
         + s.say(hero.name, s.pick(f"I always wanted {a(gift)}!", "You did not forget!"), "said", "shouted"),
         s.pick(
             "They ate cake and danced all evening.",
-            f"It was the best birthday that {hero.name} ever had.",
+            f"It was the best birthday that {hero.name} had ever had.",
             f"{hero.name} was the happiest {hero.kind} in the world.",
         ),
     ]
@@ -276,24 +284,24 @@ def surprise(s: Scene) -> list[str]:
 
 def helping_up(s: Scene) -> list[str]:
     """An animal is stuck and is helped down."""
-    hero, friend, animal = s.hero, s.friend, s.pick("kitten", "bird", "squirrel", "lamb")
+    hero, friend, animal = s.hero, s.friend, s.other_animal(("kitten", "chick", "squirrel", "lamb"))
     stuck = s.pick("in a tree", "on the roof", "in a deep hole", "behind a fence")
     tool = s.pick("ladder", "long rope", "big basket", "wooden board")
     return [
-        f"At {s.place} {hero.name} heard a small cry. A {animal} was stuck {stuck}! "
+        f"{upper_first(s.at_place)}, {hero.name} heard a small cry. A {animal} was stuck {stuck}! "
         + s.pick(f"The {animal} was shaking.", f"The {animal} looked at {hero.them} with big eyes."),
         f"{hero.name} tried to reach it, but {hero.they} was too small. "
         + s.say(hero.name, s.pick("Help! Please help!", "Can somebody help us?"), "called", "shouted")
-        + f" {friend.name} heard {hero.them} and came with {a(tool)}.",
-        f"They used the {tool} together. "
+        + f" {upper_first(s.their_friend)} heard {hero.them} and came with {a(tool)}.",
+        f"Together they used the {tool}. "
         + f"{s.pick('Slowly', 'Carefully', 'Bit by bit')}, they got the {animal} out. "
         + s.say(friend.name, s.pick("We did it!", "Now you are safe."), "said")
         + f" The {animal} was happy and "
         + s.pick("jumped around them.", "ran to its mother.", "sat on the grass in the sun."),
         s.pick(
-            f"{hero.name} and {friend.name} were proud of what they did.",
+            f"{hero.name} and {friend.name} were proud of what they had done.",
             f"Every day after that, the {animal} came to see them.",
-            "Two friends can do what one can not.",
+            "Two friends can do what one cannot.",
         ),
     ]
 
@@ -302,7 +310,7 @@ def trading(s: Scene) -> list[str]:
     """Two want the same toy and find a way."""
     hero, friend, toy = s.hero, s.friend, s.rng.choice(TOYS)
     return [
-        f"There was {a(toy)} at {s.place}. {hero.name} wanted to play with it. But {friend.name} wanted it too. "
+        f"There was {a(toy)} {s.at_place}. {hero.name} wanted to play with it. But {s.their_friend} wanted it too. "
         + s.say(hero.name, s.pick("I saw it first!", "Give it to me!", "It is my turn!"), "shouted")
         + " "
         + s.say(friend.name, s.pick("No, it is mine!", "No, I had it first!"), "shouted"),

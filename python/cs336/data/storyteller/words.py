@@ -26,21 +26,21 @@ BOYS = (
     "Paul", "Ravi", "Sam", "Tom", "Will",
 )  # fmt: skip
 ANIMALS = (
-    "bear", "cat", "dog", "duck", "fox", "frog", "goat", "hen", "lamb", "mouse", "owl", "pig", "pony", "rabbit",
+    "bear", "cat", "dog", "duck", "fox", "frog", "goat", "hedgehog", "lamb", "mouse", "owl", "pig", "pony", "rabbit",
     "squirrel", "turtle",
 )  # fmt: skip
-PETS = ("cat", "dog", "pony", "rabbit", "goat", "duck")
+PETS = ("kitten", "puppy", "rabbit", "duckling", "chick", "hedgehog")
 
 LOOKS = ("little", "small", "young", "kind", "funny", "quiet", "happy", "clever")
 GROWN_UPS = (("mom", SHE), ("dad", HE), ("grandma", SHE), ("grandpa", HE), ("aunt", SHE), ("uncle", HE))
 
 PLACES = (
-    "the park", "the garden", "the forest", "the beach", "the farm", "the lake", "the hill", "the meadow",
-    "the playground", "the river",
+    ("in", "the park"), ("in", "the garden"), ("in", "the forest"), ("on", "the beach"), ("on", "the farm"),
+    ("by", "the lake"), ("on", "the hill"), ("in", "the meadow"), ("at", "the playground"), ("by", "the river"),
 )  # fmt: skip
 HIDING_PLACES = (
     "under a bush", "behind a big tree", "in the tall grass", "next to a gray rock", "under an old bench",
-    "behind the shed", "in a pile of leaves", "on a low branch",
+    "behind the shed", "in a pile of leaves", "behind a wooden box",
 )  # fmt: skip
 TREASURES = (
     "red ball", "blue kite", "yellow hat", "toy car", "wooden boat", "silver bell", "green scarf", "orange bucket",
@@ -48,13 +48,13 @@ TREASURES = (
 )  # fmt: skip
 BREAKABLE = ("blue cup", "glass bowl", "white plate", "yellow vase", "tea pot", "flower pot")
 TOYS = ("toy train", "wooden horse", "toy truck", "music box", "red wagon", "little robot")
-TREATS = ("apple", "cookie", "muffin", "orange", "pear", "sandwich", "slice of cake", "bag of nuts", "egg", "plum")
+TREATS = ("apple", "cookie", "muffin", "orange", "pear", "sandwich", "slice of cake", "bag of nuts", "pancake", "plum")
 WEATHER = (
-    "It was a sunny day.", "The sky was blue and clear.", "It was a warm morning.", "A soft wind was blowing.",
-    "The sun was shining.", "It was a cool and quiet morning.", "White clouds moved across the sky.",
+    "It was sunny and bright.", "The sky was blue and clear.", "It was warm outside.", "A soft wind was blowing.",
+    "The sun was shining.", "It was cool and quiet.", "White clouds moved across the sky.",
     "The birds were singing.",
 )  # fmt: skip
-NOISES = ("a loud bang", "a strange howl", "a soft scratch", "a deep growl", "a long squeak", "a heavy thump")
+NOISES = ("a loud bang", "a strange sound", "a soft scratch", "a strange cry", "a long squeak", "a heavy thump")
 SEEDS = ("bean", "pumpkin seed", "sunflower seed", "carrot seed", "pea", "apple seed")
 SKILLS = ("swim", "ride a bike", "whistle", "skate", "climb the rope", "tie a bow", "juggle", "catch a ball")
 GAMES = ("hide and seek", "tag", "catch", "follow the leader")
