@@ -6,11 +6,25 @@ from typing import Any, Self, final
 
 import numpy as np
 from numpy.typing import NDArray
+from typing_extensions import disjoint_base
+
+__all__ = [
+    "DecodeStream",
+    "StreamEncoder",
+    "Tokenizer",
+    "__version__",
+    "from_parts",
+    "from_ranks",
+    "pattern_regex",
+    "train_documents",
+    "train_files",
+]
 
 __version__: str
 
 _Report = Callable[[str, int, int | None], object]
 
+@disjoint_base
 class Tokenizer:
     def __new__(
         cls,
@@ -52,7 +66,7 @@ class Tokenizer:
     @property
     def hash(self) -> str: ...
     def parts(self) -> tuple[list[tuple[int, bytes]], list[tuple[bytes, bytes]], list[str], bool, str]: ...
-    def __eq__(self, other: object) -> bool: ...
+    def __eq__(self, other: object, /) -> bool: ...
     def __hash__(self) -> int: ...
 
 @final

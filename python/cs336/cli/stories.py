@@ -11,24 +11,19 @@ import click
 from cs336.cli.show import json_option, show
 
 
-class Size(click.ParamType):
+def size_of(ctx: click.Context, param: click.Parameter, value: str | None) -> int | None:
     """A number of bytes: 1000, 10kB, 1.5MB, 2GB."""
-
-    name = "size"
-
-    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        """Reads the number and its unit."""
-        if isinstance(value, int):
-            return value
-        match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([kmg]?)b?", str(value).lower())
-        if match is None:
-            self.fail(f"{value!r} is no size; write a number of bytes, or one with kB, MB or GB", param, ctx)
-        return round(float(match[1]) * 1000 ** " kmg".index(match[2] or " "))
+    if value is None:
+        return None
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([kmg]?)b?", value.lower())
+    if match is None:
+        raise click.BadParameter(f"{value!r} is no size; write a number of bytes, or one with kB, MB or GB", ctx, param)
+    return round(float(match[1]) * 1000.0 ** " kmg".index(match[2] or " "))
 
 
 @click.command()
 @click.option("--count", type=click.IntRange(min=1), help="How many stories.")
-@click.option("--size", type=Size(), help="How many bytes at least: 500kB, 10MB.")
+@click.option("--size", callback=size_of, help="How many bytes at least: 500kB, 10MB.")
 @click.option("--seed", default=0, show_default=True, help="Other seeds tell other stories.")
 @click.option("--output", type=click.Path(path_type=Path), help="The file to write; without it, standard output.")
 @json_option

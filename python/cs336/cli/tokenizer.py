@@ -167,7 +167,7 @@ def decode(source: Path | None, tokenizer_path: Path, ids: str | None, output: P
             raise DataError(f"{source} was encoded with another tokenizer than {tokenizer_path}")
         tokens = file.tokens
         starts = range(0, len(tokens), DECODE_BLOCK)
-        pieces = (tokenizer.decode_bytes(tokens[start : start + DECODE_BLOCK].tolist()) for start in starts)
+        pieces = (tokenizer.decode_bytes(tokens[start : start + DECODE_BLOCK]) for start in starts)
     if output is None:
         stdout = click.get_binary_stream("stdout")
         stdout.writelines(pieces)

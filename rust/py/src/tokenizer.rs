@@ -19,6 +19,11 @@ const SMALL: usize = 1 << 12;
 type Pairs = Vec<(Vec<u8>, Vec<u8>)>;
 type Parts<'py> = (Vec<(u32, Bound<'py, PyBytes>)>, Bound<'py, PyList>, Vec<String>, bool, String);
 
+/// The ids of several texts one behind the other, and where each text's begin.
+type IdsAndOffsets<'py> = (Bound<'py, PyArray1<u32>>, Bound<'py, PyArray1<i64>>);
+/// Ids, and the bytes that each stands for.
+type IdsAndSpans<'py> = (Bound<'py, PyList>, Vec<(usize, usize)>);
+
 /// Encodes and decodes; never changes.
 #[pyclass(subclass, frozen, module = "cs336._bpe")]
 pub struct Tokenizer(pub cs336_bpe::Tokenizer);
@@ -163,7 +168,7 @@ impl Tokenizer {
         &self,
         texts: &Bound<'py, PyAny>,
         special: Option<&Bound<'py, PyAny>>,
-    ) -> PyResult<(Bound<'py, PyArray1<u32>>, Bound<'py, PyArray1<i64>>)> {
+    ) -> PyResult<IdsAndOffsets<'py>> {
         let batch = self.batch(texts, special)?;
         let mut offsets = vec![0i64];
         offsets.extend(batch.iter().scan(0, |end, ids| {
@@ -191,7 +196,7 @@ impl Tokenizer {
         &self,
         text: &Bound<'py, PyAny>,
         special: Option<&Bound<'py, PyAny>>,
-    ) -> PyResult<(Bound<'py, PyList>, Vec<(usize, usize)>)> {
+    ) -> PyResult<IdsAndSpans<'py>> {
         let (py, bytes, policy) = (text.py(), crate::convert::text(text)?, policy(special)?);
         let (ids, spans) = py.detach(|| self.0.encode_with_offsets(bytes, &policy)).or_raise(py)?;
         Ok((id_list(py, &ids)?, spans))

@@ -52,6 +52,7 @@ impl Plan {
 
 /// Trains on files, each of them a document.
 #[pyfunction]
+#[allow(clippy::too_many_arguments, reason = "the options of training, as Python names them")]
 pub fn train_files(
     py: Python<'_>,
     paths: Vec<PathBuf>,
@@ -68,6 +69,7 @@ pub fn train_files(
 
 /// Trains on texts, each of them a document.
 #[pyfunction]
+#[allow(clippy::too_many_arguments, reason = "the options of training, as Python names them")]
 pub fn train_documents(
     py: Python<'_>,
     texts: &Bound<'_, PyAny>,
