@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import errno
 import os
+import sys
 import time
 from collections.abc import Iterable
 from pathlib import Path
@@ -169,9 +170,8 @@ def decode(source: Path | None, tokenizer_path: Path, ids: str | None, output: P
         starts = range(0, len(tokens), DECODE_BLOCK)
         pieces = (tokenizer.decode_bytes(tokens[start : start + DECODE_BLOCK]) for start in starts)
     if output is None:
-        stdout = click.get_binary_stream("stdout")
-        stdout.writelines(pieces)
-        stdout.flush()
+        sys.stdout.buffer.writelines(pieces)
+        sys.stdout.buffer.flush()
         return
     _check_folder(output)
     aside = output.with_name(f".{output.name}.{os.getpid()}")

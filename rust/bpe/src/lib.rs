@@ -1,5 +1,7 @@
 //! Exact byte-level BPE: training, encoding, decoding. This crate has never heard of Python.
 
+#![warn(clippy::unwrap_used)]
+
 mod aside;
 pub mod count;
 pub mod decode;
