@@ -49,7 +49,7 @@ bench: $(VENV)/.preflight ## criterion benches of the Rust core
 wheel: $(VENV)/.dev ## an abi3 wheel for any x86-64 Linux in dist/
 	$(UV) pip install --quiet "ziglang>=0.13,<1"
 	rm -rf dist
-	$(BIN)/maturin build --release --zig --compatibility manylinux2014 --out dist
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/maturin build --release --zig --compatibility manylinux2014 --out dist
 
 wheel-check: wheel ## install that wheel into empty environments and use it
 	$(BIN)/python scripts/check_wheel.py dist
