@@ -184,20 +184,74 @@ fn custom_patterns_keep_the_text_between_matches() {
     assert_eq!(pieces(&pattern, "abb\n"), ["ab", "b", "\n"]);
 }
 
+/// What Python's `regex` gives, worked out with it once.
+#[test]
+fn custom_patterns_mean_what_they_mean_in_python() {
+    let cases: [(&str, &str, &[&str]); 16] = [
+        (r"[a\-c]", "abc-", &["a", "b", "c", "-"]),
+        (r"[a\-c]+", "-ab", &["-a", "b"]),
+        ("[i-]", "i-a", &["i", "-", "a"]),
+        ("(?i)[i-]", "İ-a", &["İ", "-", "a"]),
+        (r"\<", "a<b", &["a", "<", "b"]),
+        ("(?i)i", "iIİı", &["i", "I", "İ", "ı"]),
+        ("(?i:I)x", "İxıxix", &["İx", "ıx", "ix"]),
+        ("(?i)[a-z]+", "aſKİı", &["aſKİ", "ı"]),
+        (r"(?i)\p{Lu}+", "aBǅ1", &["aBǅ", "1"]),
+        (r"(?i)[^\s\p{L}]+", "a\u{345}!b", &["a\u{345}", "!", "b"]),
+        (r"(?i:k)k", "\u{212a}kkK", &["\u{212a}k", "kK"]),
+        (r"(a|b)\1", "aabab", &["aa", "bab"]),
+        (r"(?<=a+)b|c", "aabcb", &["aa", "b", "c", "b"]),
+        (r"a{1,2}+a", "aaaa", &["aaa", "a"]),
+        (r"\u0061\x62", "cab", &["c", "ab"]),
+        (r"(?i:'s)|\p{L}+(?i:'S)?", "It's 's", &["It's", " ", "'s"]),
+    ];
+    for (spec, text, expected) in cases {
+        assert_eq!(pieces(&Pattern::new(spec).unwrap(), text), expected, "{spec}");
+    }
+}
+
+#[test]
+fn the_named_patterns_can_be_given_as_text() {
+    for name in Pattern::NAMES {
+        let named = Pattern::new(name).unwrap();
+        let custom = Pattern::new(named.regex()).unwrap();
+        let text = "Hello's WORLD'LL  12345\r\n\n x'ſ ÀÉîï\t漢字";
+        assert_eq!(pieces(&custom, text), pieces(&named, text), "{name}");
+    }
+}
+
 #[test]
 fn patterns_that_cannot_be_honoured_are_refused_with_the_reason() {
     let cases = [
-        ("gpt-2", "names no known pattern"),
-        ("", "names no known pattern"),
+        ("gpt-2", "gpt2 is the nearest"),
+        ("o200k_base", "o200k is the nearest"),
+        ("", "is empty"),
         ("a*", "matches the empty string"),
         ("[a", "not closed"),
-        ("(a", "not a valid regular expression"),
+        ("(a", "not closed"),
+        ("a)", "closes no group"),
+        ("[z-a]", "can be run"),
+        ("(?=a)", "matches the empty string"),
+        (r"a|\b", "matches the empty string"),
+        (r"\w+|$", "matches the empty string"),
+        ("(?<=foo)", "matches the empty string"),
+        ("a**", "repeats a repetition"),
+        ("(*FAIL)a", "nothing to repeat"),
+        ("(?:a*?|b)*c", "engines read differently"),
+        (r"\1(a)", "no group"),
+        (r"(a\1)", "no group"),
+        (r"(?i)(a)\1", "engines differ"),
+        (r"(?<=(a))b\1", "lookbehind"),
+        ("(?<!a*+)b", "lookbehind"),
+        (r"(?i)[\p{Lu}]", "engines differ"),
+        (r"(?i)[\P{L}a]", "engines differ"),
+        ("(?i)[ı]", "Turkish"),
+        (r"\x+1", "hexadecimal"),
         ("[[a]b]", "ambiguous"),
         ("[a&&b]", "set operation"),
         ("a{,2}", "starts no repetition"),
         (r"\h+", "not supported"),
         (r"(?x) a", "not supported"),
-        (r"(?i:ti)", "Turkish"),
         (r"\p{Nonsense}", "not supported"),
         ("a\\", "lone backslash"),
     ];
@@ -209,6 +263,26 @@ fn patterns_that_cannot_be_honoured_are_refused_with_the_reason() {
 
 #[test]
 fn a_pattern_found_to_match_nothing_later_is_an_error_then() {
-    let pattern = Pattern::new("(?=a)").unwrap();
-    assert!(pattern.for_each("xa", |_| ()).is_err());
+    let pattern = Pattern::new(r"a|(?<=\x62\x63\x64)").unwrap();
+    assert_eq!(pieces(&pattern, "xab"), ["x", "a", "b"]);
+    assert!(pattern.for_each("bcd", |_| ()).is_err());
+    // Where an empty match touches the match before it, too.
+    let pattern = Pattern::new(r"\x65|(?<=\x66\x67\x65)").unwrap();
+    assert!(pattern.for_each("fge", |_| ()).is_err());
+}
+
+#[test]
+fn a_pattern_that_goes_back_and_forth_for_ever_is_an_error() {
+    let pattern = Pattern::new("(?:x|xx)+$y").unwrap();
+    let error = pattern.for_each(&"x".repeat(60), |_| ()).unwrap_err().to_string();
+    assert!(error.contains("gave up"), "{error}");
+}
+
+#[test]
+fn deep_and_huge_patterns_are_refused() {
+    for spec in
+        ["(".repeat(100_000), format!("{}a{}", "(?:".repeat(9000), ")".repeat(9000)), "(?:a{1000}){1000}".into()]
+    {
+        assert!(Pattern::new(&spec).is_err());
+    }
 }

@@ -7,6 +7,7 @@ mod cl100k;
 mod classes;
 mod cursor;
 mod custom;
+mod dialect;
 mod gpt2;
 mod o200k;
 
@@ -64,9 +65,16 @@ impl Pattern {
             "gpt2" => Kind::Gpt2,
             "cl100k" => Kind::Cl100k,
             "o200k" => Kind::O200k,
+            "" => {
+                let reason = "is empty; use a pattern's name or a regular expression".to_owned();
+                return Err(Error::Pattern { pattern: spec.to_owned(), reason });
+            }
             word if word.chars().all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '-') => {
-                let reason =
-                    format!("names no known pattern; use one of {}, or a regular expression", Self::NAMES.join(", "));
+                let nearest = Self::NAMES.iter().min_by_key(|name| distance(name, word)).unwrap_or(&"gpt2");
+                let reason = format!(
+                    "names no known pattern; use one of {} ({nearest} is the nearest), or a regular expression",
+                    Self::NAMES.join(", ")
+                );
                 return Err(Error::Pattern { pattern: spec.to_owned(), reason });
             }
             regex => Kind::Custom(Arc::new(Custom::new(regex)?)),
@@ -155,6 +163,20 @@ impl Pattern {
         }
         0
     }
+}
+
+/// How many characters to add, leave out or change to turn one word into the other.
+fn distance(one: &str, other: &str) -> usize {
+    let mut row: Vec<usize> = (0..=one.len()).collect();
+    for (i, b) in other.bytes().enumerate() {
+        let mut diagonal = std::mem::replace(&mut row[0], i + 1);
+        for (j, a) in one.bytes().enumerate() {
+            let changed = diagonal + usize::from(a != b);
+            diagonal = row[j + 1];
+            row[j + 1] = changed.min(row[j] + 1).min(diagonal + 1);
+        }
+    }
+    row[one.len()]
 }
 
 /// Whether every named pattern cuts between two characters of these classes, whatever stands around them, and reads the
