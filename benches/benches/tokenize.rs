@@ -4,7 +4,7 @@
 use std::hint::black_box;
 use std::time::Duration;
 
-use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use criterion::{BenchmarkId, Criterion, SamplingMode, Throughput, criterion_group, criterion_main};
 use cs336_benches::{corpus, tokenizer};
 use cs336_bpe::SpecialPolicy;
 
@@ -12,6 +12,7 @@ const MIB: usize = 1 << 20;
 
 fn encoding(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("encoding");
+    group.sampling_mode(SamplingMode::Flat);
     for pattern in ["gpt2", "cl100k", "o200k"] {
         let tokenizer = tokenizer(&corpus(1, 2 * MIB), pattern, 10_000).expect("the size is valid");
         for size in [100, 10_000, MIB] {
@@ -36,6 +37,7 @@ fn encoding(criterion: &mut Criterion) {
 
 fn decoding(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("decoding");
+    group.sampling_mode(SamplingMode::Flat);
     let tokenizer = tokenizer(&corpus(1, 2 * MIB), "gpt2", 10_000).expect("the size is valid");
     let text = corpus(2, MIB);
     let mut ids = Vec::new();

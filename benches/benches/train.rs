@@ -4,14 +4,15 @@
 use std::hint::black_box;
 use std::time::Duration;
 
-use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use criterion::{BenchmarkId, Criterion, SamplingMode, Throughput, criterion_group, criterion_main};
 use cs336_benches::{corpus, count, merges};
 
 const MIB: usize = 1 << 20;
 
 fn counting(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("counting");
-    for (pattern, size) in [("gpt2", MIB), ("gpt2", 8 * MIB), ("cl100k", MIB), ("o200k", MIB)] {
+    group.sampling_mode(SamplingMode::Flat);
+    for (pattern, size) in [("gpt2", MIB), ("gpt2", 4 * MIB), ("cl100k", MIB), ("o200k", MIB)] {
         let text = corpus(1, size);
         group.throughput(Throughput::Bytes(text.len() as u64));
         group.bench_function(BenchmarkId::new(pattern, size), |bencher| {
@@ -23,7 +24,8 @@ fn counting(criterion: &mut Criterion) {
 
 fn merging(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("merging");
-    for size in [MIB, 8 * MIB] {
+    group.sampling_mode(SamplingMode::Flat);
+    for size in [MIB, 4 * MIB] {
         let counts = count(&corpus(1, size), "gpt2", 1).expect("the text is not empty");
         for vocabulary in [1_000, 10_000] {
             let learned = merges(&counts, vocabulary).expect("the size is valid").len();
@@ -41,7 +43,7 @@ criterion_group! {
     config = Criterion::default()
         .sample_size(10)
         .warm_up_time(Duration::from_millis(500))
-        .measurement_time(Duration::from_secs(3));
+        .measurement_time(Duration::from_secs(2));
     targets = counting, merging
 }
 criterion_main!(benches);
