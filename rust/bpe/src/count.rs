@@ -2,12 +2,14 @@
 
 use std::fs::File;
 use std::hash::BuildHasher;
-use std::io::Read;
+use std::io::{ErrorKind, Read};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::{Mutex, PoisonError};
 
 use foldhash::fast::FixedState;
 use hashbrown::HashTable;
-use rayon::prelude::*;
+use rayon::{ThreadPool, ThreadPoolBuilder};
 
 use crate::pretokenize::Pattern;
 use crate::special::{Segment, SpecialTokens};
@@ -110,56 +112,67 @@ impl Counter<'_> {
 
     /// [`count_files`](Self::count_files), reading `block` bytes at a time. The counts do not depend on it.
     pub fn count_files_in_blocks(&self, paths: &[PathBuf], block: usize) -> Result<WordCounts> {
-        let mut sources = Vec::new();
-        let mut total = 0;
-        for path in paths {
-            let (file, size) = open(path)?;
-            total += size;
-            sources.push((path, file));
-        }
-        self.job.begin(Stage::Count, total);
+        let sizes: Result<Vec<u64>> = paths.iter().map(|path| readable_size(path)).collect();
+        self.job.begin(Stage::Count, sizes?.iter().sum());
         let mut counts = WordCounts::default();
-        self.on_threads(|| {
-            for (path, file) in sources {
-                let mut pieces = Pieces::new(self, path, file, block);
-                loop {
-                    // One piece a thread is in memory at a time, so memory does not grow with the file.
-                    let batch: Vec<String> = pieces.by_ref().take(self.threads.max(1)).collect::<Result<_>>()?;
-                    if batch.is_empty() {
-                        break;
-                    }
-                    self.count_pieces(&batch, &mut counts)?;
-                }
-            }
-            Ok(())
-        })?;
+        // Opened one after the other: there may be more files than a process may hold open.
+        let pieces = paths.iter().flat_map(|path| {
+            let (pieces, failure) = match open(path) {
+                Ok(file) => (Some(Pieces::new(self, path, file, block)), None),
+                Err(error) => (None, Some(Err(error))),
+            };
+            pieces.into_iter().flatten().chain(failure)
+        });
+        self.count_pieces(pieces, &mut counts)?;
         if counts.is_empty() {
-            let origin = paths.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", ");
-            return Err(Error::EmptyCorpus { origin });
+            return Err(Error::EmptyCorpus { origin: name_all(paths) });
         }
         Ok(counts)
     }
 
     /// Counts the pre-tokens of texts in memory, each of them a document, on top of what `counts` holds.
     pub fn count_documents<S: AsRef<str> + Sync>(&self, documents: &[S], counts: &mut WordCounts) -> Result<()> {
-        self.on_threads(|| self.count_pieces(documents, counts))
+        self.count_pieces(documents.iter().map(|document| Ok(document.as_ref())), counts)
     }
 
-    fn count_pieces<S: AsRef<str> + Sync>(&self, pieces: &[S], counts: &mut WordCounts) -> Result<()> {
-        let chunk = pieces.len().div_ceil(self.threads.max(1)).max(1);
-        let tables: Result<Vec<WordCounts>> = pieces
-            .par_chunks(chunk)
-            .map(|chunk| {
-                let mut table = WordCounts::default();
-                for piece in chunk {
-                    self.job.check()?;
-                    self.count_piece(piece.as_ref(), &mut table)?;
-                    self.job.advance(piece.as_ref().len() as u64);
-                }
-                Ok(table)
-            })
-            .collect();
-        tables?.iter().try_for_each(|table| counts.merge(table))
+    /// Every thread takes the next piece when it is done with one, and has a table of its own to the end. One piece a
+    /// thread is in memory at a time, so memory does not grow with the length of a file.
+    fn count_pieces<S: AsRef<str>>(
+        &self,
+        pieces: impl Iterator<Item = Result<S>> + Send,
+        counts: &mut WordCounts,
+    ) -> Result<()> {
+        let pieces = Mutex::new(pieces);
+        let failed = AtomicBool::new(false);
+        let work = || {
+            let mut table = WordCounts::default();
+            let outcome = self.count_while_there_are(&pieces, &failed, &mut table);
+            // The others need not go on when the result is an error.
+            failed.fetch_or(outcome.is_err(), Relaxed);
+            outcome.map(|()| table)
+        };
+        let tables = match self.pool() {
+            Some(pool) => pool.broadcast(|_| work()),
+            None => vec![work()],
+        };
+        let tables: Vec<WordCounts> = tables.into_iter().collect::<Result<_>>()?;
+        tables.iter().try_for_each(|table| counts.merge(table))
+    }
+
+    fn count_while_there_are<S: AsRef<str>>(
+        &self,
+        pieces: &Mutex<impl Iterator<Item = Result<S>>>,
+        failed: &AtomicBool,
+        table: &mut WordCounts,
+    ) -> Result<()> {
+        while !failed.load(Relaxed) {
+            self.job.check()?;
+            let next = pieces.lock().unwrap_or_else(PoisonError::into_inner).next();
+            let Some(piece) = next.transpose()? else { break };
+            self.count_piece(piece.as_ref(), table)?;
+            self.job.advance(piece.as_ref().len() as u64);
+        }
+        Ok(())
     }
 
     fn count_piece(&self, piece: &str, table: &mut WordCounts) -> Result<()> {
@@ -176,28 +189,49 @@ impl Counter<'_> {
         outcome
     }
 
-    /// Runs on a pool that lives as long as the call, so that a fork never meets half a pool. Where the system gives no
-    /// threads, the calling one does the work.
-    fn on_threads<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
-        match rayon::ThreadPoolBuilder::new().num_threads(self.threads.max(1)).build() {
-            Ok(pool) => pool.install(work),
-            Err(_) => work(),
+    /// A pool that lives as long as the call, so that a fork never meets half a pool. None where the calling thread is
+    /// to do the work: one thread is asked for, or the system gives none.
+    fn pool(&self) -> Option<ThreadPool> {
+        if self.threads <= 1 {
+            return None;
         }
+        ThreadPoolBuilder::new().num_threads(self.threads).build().ok()
     }
 }
 
-/// Opens a file for reading, and says how long it is; a folder is refused here, not at the first read.
-pub(crate) fn open(path: &Path) -> Result<(File, u64)> {
+/// Opens a file for reading; a folder is refused here, not at the first read.
+fn open(path: &Path) -> Result<File> {
     let file = File::open(path).map_err(Error::io("read", path))?;
-    let metadata = file.metadata().map_err(Error::io("read", path))?;
-    if metadata.is_dir() {
-        return Err(Error::io("read", path)(std::io::ErrorKind::IsADirectory.into()));
+    if file.metadata().map_err(Error::io("read", path))?.is_dir() {
+        return Err(Error::io("read", path)(ErrorKind::IsADirectory.into()));
     }
-    Ok((file, metadata.len()))
+    Ok(file)
+}
+
+/// How long a file is, known before any is read, so that a missing one is an error at once and not after hours. What is
+/// no regular file, as a pipe, has no length, and is left alone: it can be opened only once.
+fn readable_size(path: &Path) -> Result<u64> {
+    let metadata = std::fs::metadata(path).map_err(Error::io("read", path))?;
+    if metadata.is_file() || metadata.is_dir() {
+        open(path)?;
+    }
+    Ok(metadata.len())
+}
+
+/// The first few paths, and how many more there are.
+fn name_all(paths: &[PathBuf]) -> String {
+    const SHOWN: usize = 3;
+    let mut names: Vec<String> = paths.iter().take(SHOWN).map(|path| path.display().to_string()).collect();
+    match paths.len() {
+        0 => return "an empty list of files".to_owned(),
+        all if all > SHOWN => names.push(format!("and {} more", all - SHOWN)),
+        _ => {}
+    }
+    names.join(", ")
 }
 
 /// Reads a text in pieces that can be pre-tokenized apart, each about a block long.
-pub(crate) struct Pieces<'a, R> {
+struct Pieces<'a, R> {
     pattern: &'a Pattern,
     special: &'a SpecialTokens,
     path: &'a Path,
@@ -213,16 +247,7 @@ pub(crate) struct Pieces<'a, R> {
 
 impl<'a, R: Read> Pieces<'a, R> {
     fn new(counter: &Counter<'a>, path: &'a Path, reader: R, block: usize) -> Self {
-        Self::cut_for(counter.pattern, counter.special, path, reader, block)
-    }
-
-    pub(crate) fn cut_for(
-        pattern: &'a Pattern,
-        special: &'a SpecialTokens,
-        path: &'a Path,
-        reader: R,
-        block: usize,
-    ) -> Self {
+        let Counter { pattern, special, .. } = *counter;
         let block = block.max(1);
         let pending = Vec::new();
         Self { pattern, special, path, reader, block, pending, offset: 0, search_at: block, ended: false }

@@ -136,21 +136,22 @@ impl Trainer {
             bytes: (0..=255u8).map(|byte| Arc::from([byte])).collect(),
         };
         trainer.slots.push(BORDER);
-        for (index, (word, count)) in words.into_iter().enumerate() {
-            if index % 4096 == 0 {
-                job.check()?;
-            }
-            trainer.add_word(word, count)?;
+        for (word, count) in words {
+            trainer.add_word(word, count, job)?;
         }
         let pairs: Vec<Pair> = trainer.pairs.keys().copied().collect();
         trainer.enqueue(pairs);
         Ok(trainer)
     }
 
-    fn add_word(&mut self, word: &[u8], count: u64) -> Result<()> {
+    fn add_word(&mut self, word: &[u8], count: u64, job: &Job) -> Result<()> {
         let index = self.counts.len() as u32;
         self.counts.push(count);
-        for pair in word.windows(2) {
+        for (at, pair) in word.windows(2).enumerate() {
+            // Also within a word: a single one may be as long as a corpus.
+            if at % 65_536 == 0 {
+                job.check()?;
+            }
             let place = Place { slot: self.slots.len() as u32, word: index };
             self.slots.push(u32::from(pair[0]));
             self.add((u32::from(pair[0]), u32::from(pair[1])), place)?;
