@@ -77,4 +77,13 @@ impl Classes {
         }
         self.blocks[self.block_of[code / BLOCK] as usize][code % BLOCK]
     }
+
+    /// Classes and length in bytes of the character beyond ASCII that starts at `position` of a text.
+    #[inline]
+    pub fn wide(&self, text: &str, position: usize) -> (u8, usize) {
+        match text[position..].chars().next() {
+            Some(character) => (self.of(character), character.len_utf8()),
+            None => (0, 0),
+        }
+    }
 }

@@ -29,19 +29,11 @@ impl<'t> Cursor<'t> {
     pub fn at(&mut self, position: usize) -> (u8, usize) {
         match self.text.as_bytes().get(position) {
             Some(&byte) if byte < 128 => (self.classes.of(byte as char), 1),
-            Some(_) => self.wide(position),
+            Some(_) => self.classes.wide(self.text, position),
             None => {
                 self.saw_end = true;
                 (0, 0)
             }
-        }
-    }
-
-    #[inline]
-    fn wide(&self, position: usize) -> (u8, usize) {
-        match self.text[position..].chars().next() {
-            Some(character) => (self.classes.of(character), character.len_utf8()),
-            None => (0, 0),
         }
     }
 

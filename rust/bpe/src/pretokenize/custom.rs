@@ -34,23 +34,23 @@ impl Custom {
         &self.source
     }
 
-    /// Calls `f` on each match and on each stretch between two of them, in order.
+    /// Calls `f` on start and end of each match and of each stretch between two of them, in order.
     ///
     /// The engine's own iterator passes over an empty match that touches the match before it; here it is an error.
-    pub fn for_each<'t>(&self, text: &'t str, mut f: impl FnMut(&'t str)) -> Result<()> {
+    pub fn for_each_span(&self, text: &str, mut f: impl FnMut(usize, usize)) -> Result<()> {
         let mut done = 0;
         while let Some(found) = self.regex.find_from_pos(text, done).map_err(|error| self.failed(&error))? {
             if found.start() == found.end() {
                 return Err(self.matches_nothing(&format!("at byte {} of a text", found.start())));
             }
             if done < found.start() {
-                f(&text[done..found.start()]);
+                f(done, found.start());
             }
-            f(&text[found.start()..found.end()]);
+            f(found.start(), found.end());
             done = found.end();
         }
         if done < text.len() {
-            f(&text[done..]);
+            f(done, text.len());
         }
         Ok(())
     }

@@ -3,6 +3,7 @@
 //! The named patterns are tiktoken's, equal to it on every string, by a scanner written by hand each. Any other pattern
 //! goes to a regex engine and may be slower.
 
+mod blocks;
 mod cl100k;
 mod classes;
 mod cursor;
@@ -112,16 +113,26 @@ impl Pattern {
     /// Only a custom pattern can fail: where the engine gives up, or where it matches the empty string after all.
     #[inline]
     pub fn for_each<'t>(&self, text: &'t str, mut f: impl FnMut(&'t str)) -> Result<()> {
+        self.for_each_span(text, |start, end| f(&text[start..end]))
+    }
+
+    /// [`for_each`](Self::for_each), with the place of each pre-token in the text: its start and its end.
+    #[inline]
+    pub fn for_each_span(&self, text: &str, mut f: impl FnMut(usize, usize)) -> Result<()> {
+        if matches!(self.0, Kind::Gpt2) {
+            gpt2::for_each_span(text, f);
+            return Ok(());
+        }
         with_scanner!(&self.0, next => {
             let mut cursor = Cursor::new(text);
             let mut start = 0;
             while start < text.len() {
                 let end = next(&mut cursor, start);
-                f(&text[start..end]);
+                f(start, end);
                 start = end;
             }
             Ok(())
-        }, custom => custom.for_each(text, f))
+        }, custom => custom.for_each_span(text, f))
     }
 
     /// Calls `f` on those leading pre-tokens that no continuation of the text could change, and returns how many bytes

@@ -1,93 +1,24 @@
 //! Files and documents to pre-token counts, in parallel, reading in blocks.
 
+mod words;
+
 use std::fs::File;
-use std::hash::BuildHasher;
 use std::io::{ErrorKind, Read};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Mutex, PoisonError};
 
-use foldhash::fast::FixedState;
-use hashbrown::HashTable;
 use rayon::{ThreadPool, ThreadPoolBuilder};
+
+pub use words::WordCounts;
 
 use crate::pretokenize::Pattern;
 use crate::special::{Segment, SpecialTokens};
 use crate::{Error, Job, Result, Stage};
+use words::Batch;
 
 /// How much of a file one task reads and counts.
 const BLOCK: usize = 4 << 20;
-
-/// Distinct pre-tokens with how often each occurs. Their bytes stand one behind the other in one arena.
-#[derive(Clone, Debug, Default)]
-pub struct WordCounts {
-    bytes: Vec<u8>,
-    words: Vec<Word>,
-    index: HashTable<u32>,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Word {
-    start: u64,
-    length: u32,
-    hash: u32,
-    count: u64,
-}
-
-impl WordCounts {
-    /// Counts a word `times` more.
-    pub fn add(&mut self, word: &[u8], times: u64) -> Result<()> {
-        let hash = FixedState::default().hash_one(word);
-        let Self { bytes, words, index } = self;
-        let is_it = |&at: &u32| {
-            let known = &words[at as usize];
-            known.hash == hash as u32 && &bytes[span(known)] == word
-        };
-        if let Some(&at) = index.find(hash, is_it) {
-            let count = &mut words[at as usize].count;
-            *count = count.checked_add(times).ok_or(Error::CountOverflow)?;
-            return Ok(());
-        }
-        let too_many = |_| Error::Invalid("more than 2^32 distinct pre-tokens, or one longer than 4 GiB".to_owned());
-        let at = u32::try_from(words.len()).map_err(too_many)?;
-        let length = u32::try_from(word.len()).map_err(too_many)?;
-        words.push(Word { start: bytes.len() as u64, length, hash: hash as u32, count: times });
-        bytes.extend_from_slice(word);
-        // The table needs whole hashes again when it grows; the words themselves have them.
-        index.insert_unique(hash, at, |&at| FixedState::default().hash_one(&bytes[span(&words[at as usize])]));
-        Ok(())
-    }
-
-    /// Adds all of another's counts.
-    pub fn merge(&mut self, other: &Self) -> Result<()> {
-        other.iter().try_for_each(|(word, count)| self.add(word, count))
-    }
-
-    /// The words with their counts, in the order in which they were first seen.
-    pub fn iter(&self) -> impl Iterator<Item = (&[u8], u64)> {
-        self.words.iter().map(|word| (&self.bytes[span(word)], word.count))
-    }
-
-    /// Number of distinct words.
-    pub fn len(&self) -> usize {
-        self.words.len()
-    }
-
-    /// Whether nothing was counted.
-    pub fn is_empty(&self) -> bool {
-        self.words.is_empty()
-    }
-
-    /// The sum of all counts.
-    pub fn total(&self) -> u128 {
-        self.words.iter().map(|word| u128::from(word.count)).sum()
-    }
-}
-
-fn span(word: &Word) -> std::ops::Range<usize> {
-    let start = word.start as usize;
-    start..start + word.length as usize
-}
 
 /// How to count.
 #[derive(Clone, Copy, Debug)]
@@ -176,17 +107,19 @@ impl Counter<'_> {
     }
 
     fn count_piece(&self, piece: &str, table: &mut WordCounts) -> Result<()> {
-        let mut outcome = Ok(());
+        let mut batch = Batch::new(table, piece.as_bytes());
+        let mut start = 0;
         for segment in self.special.segments(piece.as_bytes()) {
-            let Segment::Text(bytes) = segment else { continue };
-            let text = std::str::from_utf8(bytes).expect("special tokens are UTF-8, so what stands between them is");
-            self.pattern.for_each(text, |word| {
-                if outcome.is_ok() {
-                    outcome = table.add(word.as_bytes(), 1);
+            match segment {
+                Segment::Text(text) => {
+                    let end = start + text.len();
+                    self.pattern.for_each_span(&piece[start..end], |from, to| batch.push(start + from, start + to))?;
+                    start = end;
                 }
-            })?;
+                Segment::Special(index) => start += self.special.tokens()[index].len(),
+            }
         }
-        outcome
+        batch.finish()
     }
 
     /// A pool that lives as long as the call, so that a fork never meets half a pool. None where the calling thread is
