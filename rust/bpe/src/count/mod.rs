@@ -1,9 +1,12 @@
 //! Files and documents to pre-token counts, in parallel, reading in blocks.
 
+mod pieces;
+mod ranges;
 mod words;
 
+use std::borrow::Cow;
 use std::fs::File;
-use std::io::{ErrorKind, Read};
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Mutex, PoisonError};
@@ -15,10 +18,12 @@ pub use words::WordCounts;
 use crate::pretokenize::Pattern;
 use crate::special::{Segment, SpecialTokens};
 use crate::{Error, Job, Result, Stage};
-use words::Batch;
+use pieces::Pieces;
+use ranges::{FileRange, ranges};
+use words::Tally;
 
 /// How much of a file one task reads and counts.
-const BLOCK: usize = 4 << 20;
+const BLOCK: usize = 1 << 20;
 
 /// How to count.
 #[derive(Clone, Copy, Debug)]
@@ -45,16 +50,15 @@ impl Counter<'_> {
     pub fn count_files_in_blocks(&self, paths: &[PathBuf], block: usize) -> Result<WordCounts> {
         let sizes: Result<Vec<u64>> = paths.iter().map(|path| readable_size(path)).collect();
         self.job.begin(Stage::Count, sizes?.iter().sum());
-        let mut counts = WordCounts::default();
         // Opened one after the other: there may be more files than a process may hold open.
-        let pieces = paths.iter().flat_map(|path| {
-            let (pieces, failure) = match open(path) {
-                Ok(file) => (Some(Pieces::new(self, path, file, block)), None),
+        let tasks = paths.iter().flat_map(|path| {
+            let (tasks, failure) = match self.tasks(path, block) {
+                Ok(tasks) => (Some(tasks), None),
                 Err(error) => (None, Some(Err(error))),
             };
-            pieces.into_iter().flatten().chain(failure)
+            tasks.into_iter().flatten().chain(failure)
         });
-        self.count_pieces(pieces, &mut counts)?;
+        let counts = self.count(tasks)?;
         if counts.is_empty() {
             return Err(Error::EmptyCorpus { origin: name_all(paths) });
         }
@@ -63,63 +67,94 @@ impl Counter<'_> {
 
     /// Counts the pre-tokens of texts in memory, each of them a document, on top of what `counts` holds.
     pub fn count_documents<S: AsRef<str> + Sync>(&self, documents: &[S], counts: &mut WordCounts) -> Result<()> {
-        self.count_pieces(documents.iter().map(|document| Ok(document.as_ref())), counts)
+        let tasks = documents.iter().map(|document| Ok(Task::Text(document.as_ref().into())));
+        counts.merge(&self.count(tasks)?)
     }
 
-    /// Every thread takes the next piece when it is done with one, and has a table of its own to the end. One piece a
-    /// thread is in memory at a time, so memory does not grow with the length of a file.
-    fn count_pieces<S: AsRef<str>>(
-        &self,
-        pieces: impl Iterator<Item = Result<S>> + Send,
-        counts: &mut WordCounts,
-    ) -> Result<()> {
-        let pieces = Mutex::new(pieces);
+    /// The tasks of a file: ranges that can be read in any order, or pieces where that can't be.
+    fn tasks<'p>(&'p self, path: &'p Path, block: usize) -> Result<impl Iterator<Item = Result<Task<'p>>>> {
+        let file = open(path)?;
+        let metadata = file.metadata().map_err(Error::io("read", path))?;
+        let (mut in_ranges, mut in_pieces) = (None, None);
+        if metadata.is_file() && self.pattern.is_named() {
+            in_ranges = Some(ranges(path, file, metadata.len(), block as u64).map(|range| Ok(Task::Range(range))));
+        } else {
+            in_pieces = Some(Pieces::new(self, path, file, block).map(|piece| Ok(Task::Text(piece?.into()))));
+        }
+        Ok(in_ranges.into_iter().flatten().chain(in_pieces.into_iter().flatten()))
+    }
+
+    /// Every thread takes the next task when it is done with one, and has a table of its own to the end. So memory does
+    /// not grow with the length of a file.
+    fn count<'t>(&self, tasks: impl Iterator<Item = Result<Task<'t>>> + Send) -> Result<WordCounts> {
+        let tasks = Mutex::new(tasks.enumerate());
         let failed = AtomicBool::new(false);
         let work = || {
-            let mut table = WordCounts::default();
-            let outcome = self.count_while_there_are(&pieces, &failed, &mut table);
-            // The others need not go on when the result is an error.
+            let mut tally = Tally::new();
+            let outcome = self.work(&tasks, &failed, &mut tally);
+            // The others need not begin anything more when the result is an error.
             failed.fetch_or(outcome.is_err(), Relaxed);
-            outcome.map(|()| table)
+            outcome.map(|()| tally)
         };
-        let tables = match self.pool() {
-            Some(pool) => pool.broadcast(|_| work()),
-            None => vec![work()],
+        let (tallies, pool) = match self.pool() {
+            Some(pool) => (pool.broadcast(|_| work()), Some(pool)),
+            None => (vec![work()], None),
         };
-        let tables: Vec<WordCounts> = tables.into_iter().collect::<Result<_>>()?;
-        tables.iter().try_for_each(|table| counts.merge(table))
+        let (tallies, failures): (Vec<_>, Vec<_>) = tallies.into_iter().partition(Result::is_ok);
+        // Of several errors the one of the earliest task: threads don't decide which is told.
+        if let Some((_, error)) = failures.into_iter().filter_map(Result::err).min_by_key(|(task, _)| *task) {
+            return Err(error);
+        }
+        let tallies = tallies.into_iter().flatten().collect();
+        match pool {
+            Some(pool) => pool.install(|| merge_all(tallies)),
+            None => merge_all(tallies),
+        }
     }
 
-    fn count_while_there_are<S: AsRef<str>>(
+    /// Does tasks until there are none; an error comes with the number of its task.
+    fn work<'t>(
         &self,
-        pieces: &Mutex<impl Iterator<Item = Result<S>>>,
+        tasks: &Mutex<impl Iterator<Item = (usize, Result<Task<'t>>)>>,
         failed: &AtomicBool,
-        table: &mut WordCounts,
-    ) -> Result<()> {
+        tally: &mut Tally,
+    ) -> Result<(), (usize, Error)> {
+        let mut buffer = Vec::new();
         while !failed.load(Relaxed) {
-            self.job.check()?;
-            let next = pieces.lock().unwrap_or_else(PoisonError::into_inner).next();
-            let Some(piece) = next.transpose()? else { break };
-            self.count_piece(piece.as_ref(), table)?;
-            self.job.advance(piece.as_ref().len() as u64);
+            let next = tasks.lock().unwrap_or_else(PoisonError::into_inner).next();
+            let Some((number, task)) = next else { break };
+            let done = self.job.check().and(task).and_then(|task| self.do_task(&task, &mut buffer, tally));
+            done.map_err(|error| (number, error))?;
         }
         Ok(())
     }
 
-    fn count_piece(&self, piece: &str, table: &mut WordCounts) -> Result<()> {
-        let mut batch = Batch::new(table, piece.as_bytes());
+    fn do_task(&self, task: &Task<'_>, buffer: &mut Vec<u8>, tally: &mut Tally) -> Result<()> {
+        let (text, size) = match task {
+            Task::Text(text) => (&text[..], text.len() as u64),
+            Task::Range(range) => (range.read(self, buffer)?, range.len()),
+        };
+        self.count_text(text, tally)?;
+        self.job.advance(size);
+        Ok(())
+    }
+
+    fn count_text(&self, text: &str, tally: &mut Tally) -> Result<()> {
+        let bytes = text.as_bytes();
         let mut start = 0;
-        for segment in self.special.segments(piece.as_bytes()) {
+        for segment in self.special.segments(bytes) {
             match segment {
-                Segment::Text(text) => {
-                    let end = start + text.len();
-                    self.pattern.for_each_span(&piece[start..end], |from, to| batch.push(start + from, start + to))?;
+                Segment::Text(segment) => {
+                    let end = start + segment.len();
+                    self.pattern.for_each_span(&text[start..end], |from, to| {
+                        tally.push(bytes, start + from, start + to);
+                    })?;
                     start = end;
                 }
                 Segment::Special(index) => start += self.special.tokens()[index].len(),
             }
         }
-        batch.finish()
+        tally.end_text(bytes)
     }
 
     /// A pool that lives as long as the call, so that a fork never meets half a pool. None where the calling thread is
@@ -130,6 +165,27 @@ impl Counter<'_> {
         }
         ThreadPoolBuilder::new().num_threads(self.threads).build().ok()
     }
+}
+
+/// Some text to count.
+enum Task<'t> {
+    Text(Cow<'t, str>),
+    Range(FileRange<'t>),
+}
+
+/// Merges tables in a tree, so that many threads share the work.
+fn merge_all(mut tallies: Vec<Tally>) -> Result<WordCounts> {
+    if tallies.len() <= 1 {
+        return tallies.pop().map_or_else(|| Ok(WordCounts::default()), Tally::finish);
+    }
+    let half = tallies.split_off(tallies.len() / 2);
+    let (one, other) = rayon::join(|| merge_all(tallies), || merge_all(half));
+    let (mut one, mut other) = (one?, other?);
+    if one.len() < other.len() {
+        std::mem::swap(&mut one, &mut other);
+    }
+    one.merge(&other)?;
+    Ok(one)
 }
 
 /// Opens a file for reading; a folder is refused here, not at the first read.
@@ -161,122 +217,4 @@ fn name_all(paths: &[PathBuf]) -> String {
         _ => {}
     }
     names.join(", ")
-}
-
-/// Reads a text in pieces that can be pre-tokenized apart, each about a block long.
-struct Pieces<'a, R> {
-    pattern: &'a Pattern,
-    special: &'a SpecialTokens,
-    path: &'a Path,
-    reader: R,
-    block: usize,
-    pending: Vec<u8>,
-    /// Where `pending` begins in the file.
-    offset: u64,
-    /// `pending` is searched for a cut again when it has grown to this.
-    search_at: usize,
-    ended: bool,
-}
-
-impl<'a, R: Read> Pieces<'a, R> {
-    fn new(counter: &Counter<'a>, path: &'a Path, reader: R, block: usize) -> Self {
-        let Counter { pattern, special, .. } = *counter;
-        let block = block.max(1);
-        let pending = Vec::new();
-        Self { pattern, special, path, reader, block, pending, offset: 0, search_at: block, ended: false }
-    }
-
-    fn next_piece(&mut self) -> Result<Option<String>> {
-        loop {
-            while self.pending.len() < self.search_at && !self.ended {
-                self.fill()?;
-            }
-            if self.ended {
-                let rest = std::mem::take(&mut self.pending);
-                return if rest.is_empty() { Ok(None) } else { self.checked(rest).map(Some) };
-            }
-            let cut = self.cut()?;
-            if cut > 0 {
-                let rest = self.pending.split_off(cut);
-                let piece = std::mem::replace(&mut self.pending, rest);
-                self.search_at = self.pending.len() + self.block;
-                return self.checked(piece).map(Some);
-            }
-            // Doubling keeps the searches of a text without any place to cut linear in its length.
-            self.search_at = self.pending.len() * 2;
-        }
-    }
-
-    fn fill(&mut self) -> Result<()> {
-        let before = self.pending.len();
-        let wanted = (self.search_at - before).max(1);
-        let needed = wanted as u64;
-        self.pending.try_reserve(wanted).map_err(|_| Error::OutOfMemory { what: "reading a text", needed })?;
-        let read = self.reader.by_ref().take(needed).read_to_end(&mut self.pending);
-        read.map_err(Error::io("read", self.path))?;
-        self.ended = self.pending.len() < before + wanted;
-        Ok(())
-    }
-
-    /// The last place in `pending` where it can be cut: where the pattern can begin anew, outside of any special token
-    /// that may stand there in whole or in part; or right after a special token.
-    fn cut(&self) -> Result<usize> {
-        let valid = match std::str::from_utf8(&self.pending) {
-            Ok(text) => text,
-            // A character at the end may not be there in whole yet.
-            Err(error) if error.error_len().is_none() => {
-                std::str::from_utf8(&self.pending[..error.valid_up_to()]).expect("it is valid up to there")
-            }
-            Err(error) => return Err(self.not_utf8(&self.pending, error)),
-        };
-        // A special token that begins in the last bytes may end beyond them.
-        let settled = valid.floor_char_boundary((valid.len() + 1).saturating_sub(self.special.longest().max(2)));
-        let mut limit = settled;
-        loop {
-            let cut = self.pattern.last_split(valid, limit);
-            if cut == 0 {
-                return Ok(self.after_last_special(settled));
-            }
-            if !self.special.straddles(&self.pending, cut) {
-                return Ok(cut);
-            }
-            limit = valid.floor_char_boundary(cut - 1);
-        }
-    }
-
-    fn after_last_special(&self, settled: usize) -> usize {
-        let mut after = 0;
-        while let Some((_, _, end)) = self.special.find(&self.pending, after) {
-            // A longer token could begin where this one does, and end beyond what has been read.
-            if end > settled {
-                break;
-            }
-            after = end;
-        }
-        after
-    }
-
-    fn checked(&mut self, piece: Vec<u8>) -> Result<String> {
-        let length = piece.len() as u64;
-        let text = String::from_utf8(piece).map_err(|error| {
-            let reason = error.utf8_error();
-            self.not_utf8(error.as_bytes(), reason)
-        })?;
-        self.offset += length;
-        Ok(text)
-    }
-
-    fn not_utf8(&self, bytes: &[u8], error: std::str::Utf8Error) -> Error {
-        let at = error.valid_up_to();
-        let origin = self.path.display().to_string();
-        Error::NotUtf8 { origin, offset: self.offset + at as u64, byte: bytes[at] }
-    }
-}
-
-impl<R: Read> Iterator for Pieces<'_, R> {
-    type Item = Result<String>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        self.next_piece().transpose()
-    }
 }

@@ -13,22 +13,66 @@ const INLINE: usize = 15;
 /// In place of its length, marks the key of a word that stands in the arena.
 const IN_ARENA: u8 = 0xff;
 
+/// Masks of the first bytes of a key, by how many.
+const MASKS: [Key; INLINE + 1] = {
+    let mut masks = [Key { low: 0, high: 0 }; INLINE + 1];
+    let mut length = 1;
+    while length <= INLINE {
+        let mask = (1 << (8 * length)) - 1u128;
+        masks[length] = Key { low: mask as u64, high: (mask >> 64) as u64 };
+        length += 1;
+    }
+    masks
+};
+
+impl Entry {
+    #[inline]
+    fn key(&self) -> Key {
+        Key::from_bytes(&self.key)
+    }
+
+    fn is_free(&self) -> bool {
+        self.key() == Key::default()
+    }
+}
+
 /// How many words are looked up together: while one is compared, the lines of the next ones are on their way.
 const BATCH: usize = 64;
 
 /// Hashes differ from process to process, so that nobody can write a text whose words all fall into one place.
 static SEED: LazyLock<[u64; 2]> = LazyLock::new(|| [0, 1].map(|_| RandomState::new().build_hasher().finish() | 1));
 
-type Key = [u8; 16];
+/// The 16 bytes of a key as two numbers, little-endian: an array would go through memory on its way into the table.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Key {
+    low: u64,
+    high: u64,
+}
 
-const FREE: Key = [0; 16];
+impl Key {
+    #[inline]
+    fn from_bytes(bytes: &[u8; 16]) -> Self {
+        let (halves, _) = bytes.as_chunks::<8>();
+        Self { low: u64::from_le_bytes(halves[0]), high: u64::from_le_bytes(halves[1]) }
+    }
+
+    fn to_bytes(self) -> [u8; 16] {
+        (u128::from(self.high) << 64 | u128::from(self.low)).to_le_bytes()
+    }
+
+    /// Whether the word stands in the arena.
+    #[inline]
+    fn in_arena(self) -> bool {
+        self.high >> 56 == u64::from(IN_ARENA)
+    }
+}
 
 /// Half a cache line, so that a lookup that finds its word at home costs one line.
 #[derive(Clone, Copy, Debug, Default)]
 #[repr(align(32))]
 struct Entry {
     /// Of a short word its bytes and, as the 16th, its length; of a long one hash, length and a mark. 0: free.
-    key: Key,
+    key: [u8; 16],
     count: u64,
     /// Where a long word stands in the arena.
     start: u64,
@@ -64,45 +108,104 @@ struct Lookup {
     end: usize,
 }
 
-/// Words of one text, collected to be counted together.
-pub(super) struct Batch<'w, 't> {
-    words: &'w mut WordCounts,
-    text: &'t [u8],
+/// How many of the most frequent words are counted in a table of their own, small enough for the nearest caches.
+const HOT: usize = 1 << 11;
+
+/// A frequent word, the only one of all with its hash's last bits.
+#[derive(Clone, Copy, Default)]
+struct Hot {
+    key: Key,
+    /// Since it came here.
+    count: u64,
+    /// Before it came here.
+    before: u64,
+}
+
+/// Counts words one by one, fast.
+pub(super) struct Tally {
+    words: WordCounts,
+    hot: Box<[Hot; HOT]>,
+    /// Words of the text under way that are not hot, to be looked up together.
     waiting: [Lookup; BATCH],
     len: usize,
     outcome: Result<()>,
 }
 
-impl<'w, 't> Batch<'w, 't> {
-    pub fn new(words: &'w mut WordCounts, text: &'t [u8]) -> Self {
-        let none = Lookup { key: FREE, hash: 0, start: 0, end: 0 };
-        Self { words, text, waiting: [none; BATCH], len: 0, outcome: Ok(()) }
+impl Tally {
+    pub fn new() -> Self {
+        let waiting = [Lookup { key: Key::default(), hash: 0, start: 0, end: 0 }; BATCH];
+        let hot = Box::new([Hot::default(); HOT]);
+        Self { words: WordCounts::default(), hot, waiting, len: 0, outcome: Ok(()) }
     }
 
-    /// Counts `text[start..end]` once more, soon.
+    /// Counts `text[start..end]` once more. Which way it goes is no branch: nobody could predict it.
     #[inline]
-    pub fn push(&mut self, start: usize, end: usize) {
-        let (key, hash) = self.words.key(self.text, start, end);
+    pub fn push(&mut self, text: &[u8], start: usize, end: usize) {
+        let (key, hash) = self.words.key(text, start, end);
+        let hot = &mut self.hot[hash as usize % HOT];
+        let is_hot = (hot.key.low ^ key.low) | (hot.key.high ^ key.high) == 0;
+        hot.count += u64::from(is_hot);
         self.waiting[self.len] = Lookup { key, hash, start, end };
-        self.words.prefetch(hash);
-        self.len += 1;
+        self.len += usize::from(!is_hot);
         if self.len == BATCH {
-            self.flush();
+            self.flush(text);
         }
+    }
+
+    /// Ends a text; the first error there was.
+    pub fn end_text(&mut self, text: &[u8]) -> Result<()> {
+        self.flush(text);
+        std::mem::replace(&mut self.outcome, Ok(()))
+    }
+
+    /// Brings everything into the table.
+    pub fn finish(mut self) -> Result<WordCounts> {
+        for at in 0..HOT {
+            let hot = self.hot[at];
+            self.cool(&hot);
+        }
+        self.outcome.map(|()| self.words)
     }
 
     #[inline(never)]
-    fn flush(&mut self) {
-        let waiting = &self.waiting[..std::mem::take(&mut self.len)];
-        if self.outcome.is_ok() {
-            self.outcome = waiting.iter().try_for_each(|lookup| self.words.count(self.text, lookup, 1));
+    fn flush(&mut self, text: &[u8]) {
+        let waiting = std::mem::take(&mut self.len);
+        self.waiting[..waiting].iter().for_each(|lookup| self.words.prefetch(lookup.hash));
+        for at in 0..waiting {
+            let lookup = self.waiting[at];
+            match self.words.count(text, &lookup, 1) {
+                Ok(count) if !lookup.key.in_arena() => self.warm_up(&lookup, count),
+                Ok(_) => {}
+                Err(error) => self.fail(error),
+            }
         }
     }
 
-    /// Counts what is still waiting; the first error there was.
-    pub fn finish(mut self) -> Result<()> {
-        self.flush();
-        self.outcome
+    /// Makes a word hot in place of one that is less frequent.
+    #[inline]
+    fn warm_up(&mut self, lookup: &Lookup, count: u64) {
+        let hot = &mut self.hot[lookup.hash as usize % HOT];
+        if count > 2 * (hot.before + hot.count) {
+            let cooled = std::mem::replace(hot, Hot { key: lookup.key, count: 0, before: count });
+            self.cool(&cooled);
+        }
+    }
+
+    #[cold]
+    fn cool(&mut self, hot: &Hot) {
+        if hot.count > 0 {
+            let bytes = hot.key.to_bytes();
+            if let Err(error) = self.words.add(inline(&bytes), hot.count) {
+                self.fail(error);
+            }
+        }
+    }
+
+    #[cold]
+    fn fail(&mut self, error: Error) {
+        if self.outcome.is_ok() {
+            self.outcome = Err(error);
+        }
     }
 }
 
@@ -110,7 +213,7 @@ impl WordCounts {
     /// Counts a word `times` more.
     pub fn add(&mut self, word: &[u8], times: u64) -> Result<()> {
         let (key, hash) = self.key(word, 0, word.len());
-        self.count(word, &Lookup { key, hash, start: 0, end: word.len() }, times)
+        self.count(word, &Lookup { key, hash, start: 0, end: word.len() }, times).map(drop)
     }
 
     /// Adds all of another's counts.
@@ -131,7 +234,7 @@ impl WordCounts {
         (0..blocks)
             .map(move |at| (at.wrapping_mul(STRIDE) & (blocks - 1)) * BLOCK)
             .flat_map(|start| &self.entries[start..self.entries.len().min(start + BLOCK)])
-            .filter(|entry| entry.key != FREE)
+            .filter(|entry| !entry.is_free())
             .map(|entry| (self.word(entry), entry.count))
     }
 
@@ -151,7 +254,7 @@ impl WordCounts {
     }
 
     fn word<'s>(&'s self, entry: &'s Entry) -> &'s [u8] {
-        if in_arena(&entry.key) { self.long(entry.start) } else { inline(&entry.key) }
+        if entry.key().in_arena() { self.long(entry.start) } else { inline(&entry.key) }
     }
 
     fn long(&self, start: u64) -> &[u8] {
@@ -168,25 +271,29 @@ impl WordCounts {
             return self.long_key(&text[start..end]);
         }
         let bytes = match text[start..].first_chunk::<16>() {
-            Some(bytes) => u128::from_le_bytes(*bytes),
+            Some(bytes) => Key::from_bytes(bytes),
             None => {
                 let mut bytes = [0; 16];
                 bytes[..length].copy_from_slice(&text[start..end]);
-                u128::from_le_bytes(bytes)
+                Key::from_bytes(&bytes)
             }
         };
-        let key = bytes & ((1 << (8 * length)) - 1) | (length as u128) << 120;
-        let product = u128::from(key as u64 ^ self.seed[0]) * u128::from((key >> 64) as u64 ^ self.seed[1]);
-        (key.to_le_bytes(), product as u64 ^ (product >> 64) as u64)
+        let mask = MASKS[length];
+        let key = Key { low: bytes.low & mask.low, high: bytes.high & mask.high | (length as u64) << 56 };
+        (key, self.hash(key))
+    }
+
+    #[inline]
+    fn hash(&self, key: Key) -> u64 {
+        let product = u128::from(key.low ^ self.seed[0]) * u128::from(key.high ^ self.seed[1]);
+        product as u64 ^ (product >> 64) as u64
     }
 
     #[cold]
     #[inline(never)]
     fn long_key(&self, word: &[u8]) -> (Key, u64) {
         let hash = FixedState::with_seed(self.seed[0]).hash_one(word);
-        let mut key = (u128::from(word.len() as u64) << 64 | u128::from(hash)).to_le_bytes();
-        key[INLINE] = IN_ARENA;
-        (key, hash)
+        (Key { low: hash, high: word.len() as u64 & (u64::MAX >> 8) | u64::from(IN_ARENA) << 56 }, hash)
     }
 
     #[inline]
@@ -201,25 +308,26 @@ impl WordCounts {
         let _ = hash;
     }
 
+    /// Counts a word `times` more; how often it was counted in all.
     #[inline]
-    fn count(&mut self, text: &[u8], lookup: &Lookup, times: u64) -> Result<()> {
+    fn count(&mut self, text: &[u8], lookup: &Lookup, times: u64) -> Result<u64> {
         let mask = self.entries.len().wrapping_sub(1);
+        let mut at = (lookup.hash >> (self.shift & 63)) as usize;
         // An empty table has no place to look at.
-        let mut at = if self.entries.is_empty() { 0 } else { (lookup.hash >> self.shift) as usize };
         while let Some(entry) = self.entries.get(at) {
-            if entry.key == lookup.key
-                && (!in_arena(&lookup.key) || self.long(entry.start) == &text[lookup.start..lookup.end])
+            if entry.key() == lookup.key
+                && (!lookup.key.in_arena() || self.long(entry.start) == &text[lookup.start..lookup.end])
             {
                 let count = &mut self.entries[at].count;
                 *count = count.checked_add(times).ok_or(Error::CountOverflow)?;
-                return Ok(());
+                return Ok(*count);
             }
-            if entry.key == FREE {
+            if entry.is_free() {
                 break;
             }
             at = (at + 1) & mask;
         }
-        self.insert(text, lookup, times)
+        self.insert(text, lookup, times).map(|()| times)
     }
 
     #[cold]
@@ -229,14 +337,14 @@ impl WordCounts {
             self.grow()?;
         }
         let mut start = 0;
-        if in_arena(&lookup.key) {
+        if lookup.key.in_arena() {
             let word = &text[lookup.start..lookup.end];
             start = self.arena.len() as u64;
             self.arena.try_reserve(word.len() + 8).map_err(|_| out_of_memory(self.arena.len() + word.len()))?;
             self.arena.extend_from_slice(&(word.len() as u64).to_le_bytes());
             self.arena.extend_from_slice(word);
         }
-        place(&mut self.entries, self.shift, lookup.hash, Entry { key: lookup.key, count: times, start });
+        place(&mut self.entries, self.shift, lookup.hash, Entry { key: lookup.key.to_bytes(), count: times, start });
         self.len += 1;
         Ok(())
     }
@@ -248,11 +356,9 @@ impl WordCounts {
         entries.try_reserve_exact(size).map_err(|_| out_of_memory(size * size_of::<Entry>()))?;
         entries.resize(size, Entry::default());
         let shift = 64 - size.trailing_zeros();
-        for entry in self.entries.iter().filter(|entry| entry.key != FREE) {
-            let hash = match in_arena(&entry.key) {
-                true => u64::from_le_bytes(*entry.key.first_chunk().expect("a key is longer than a hash")),
-                false => self.key(inline(&entry.key), 0, inline(&entry.key).len()).1,
-            };
+        for entry in self.entries.iter().filter(|entry| !entry.is_free()) {
+            let key = entry.key();
+            let hash = if key.in_arena() { key.low } else { self.hash(key) };
             place(&mut entries, shift, hash, *entry);
         }
         (self.entries, self.shift) = (entries, shift);
@@ -260,19 +366,15 @@ impl WordCounts {
     }
 }
 
-fn in_arena(key: &Key) -> bool {
-    key[INLINE] == IN_ARENA
-}
-
 /// The bytes of a short word.
-fn inline(key: &Key) -> &[u8] {
+fn inline(key: &[u8; 16]) -> &[u8] {
     &key[..usize::from(key[INLINE])]
 }
 
 /// Puts an entry that is not there yet into the first free place from its home on.
 fn place(entries: &mut [Entry], shift: u32, hash: u64, entry: Entry) {
     let mut at = (hash >> shift) as usize;
-    while entries[at].key != FREE {
+    while !entries[at].is_free() {
         at = (at + 1) & (entries.len() - 1);
     }
     entries[at] = entry;

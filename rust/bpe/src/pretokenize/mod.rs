@@ -154,6 +154,15 @@ impl Pattern {
         }, _custom => Ok(0))
     }
 
+    /// Whether the text can be cut at `position` and both parts pre-tokenized by themselves, as far as the characters on
+    /// both sides show. Never where they are not UTF-8, and never under a custom pattern.
+    pub fn splits_at(&self, text: &[u8], position: usize) -> bool {
+        let (Some(before), Some(after)) = (character_before(text, position), character_at(text, position)) else {
+            return false;
+        };
+        self.is_named() && splits(CLASSES.of(before), CLASSES.of(after), after == '\'')
+    }
+
     /// The greatest place up to `limit` where the text can be cut and both parts pre-tokenized by themselves, 0 if the
     /// characters around show none. Under a custom pattern there is none.
     pub fn last_split(&self, text: &str, limit: usize) -> usize {
@@ -174,6 +183,18 @@ impl Pattern {
         }
         0
     }
+}
+
+/// The character that starts at `position`, none where no whole one does.
+fn character_at(text: &[u8], position: usize) -> Option<char> {
+    let ahead = &text[position..text.len().min(position + 4)];
+    ahead.utf8_chunks().next()?.valid().chars().next()
+}
+
+/// The character that ends before `position`, none where no whole one does.
+fn character_before(text: &[u8], position: usize) -> Option<char> {
+    let start = (1..=position.min(4)).map(|length| position - length).find(|&start| text[start] & 0xc0 != 0x80)?;
+    character_at(&text[..position], start).filter(|character| start + character.len_utf8() == position)
 }
 
 /// How many characters to add, leave out or change to turn one word into the other.

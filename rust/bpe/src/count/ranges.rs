@@ -1,0 +1,107 @@
+//! A file in ranges that threads read by themselves, each from a place where the text can be cut to another.
+
+use std::fs::File;
+use std::path::Path;
+use std::sync::Arc;
+
+use super::Counter;
+use crate::{Error, Result};
+
+/// How far behind its end a range first looks for a place to cut.
+const AHEAD: u64 = 4096;
+
+/// A range of a file. It holds the text from the first cut at or after `start` to the first at or after `end`, so that
+/// neighbours meet without knowing of each other.
+pub struct FileRange<'p> {
+    path: &'p Path,
+    file: Arc<File>,
+    start: u64,
+    end: u64,
+    size: u64,
+}
+
+/// All ranges of a file.
+pub fn ranges(path: &Path, file: File, size: u64, block: u64) -> impl Iterator<Item = FileRange<'_>> {
+    let file = Arc::new(file);
+    let block = block.max(1);
+    (0..size.div_ceil(block)).map(move |index| FileRange {
+        path,
+        file: file.clone(),
+        start: index * block,
+        end: size.min((index + 1) * block),
+        size,
+    })
+}
+
+impl FileRange<'_> {
+    /// How many bytes of the file it stands for.
+    pub fn len(&self) -> u64 {
+        self.end - self.start
+    }
+
+    /// The range's text, which is in the buffer after the call; [`Error::NotUtf8`] if it is none.
+    pub fn read<'b>(&self, counter: &Counter<'_>, buffer: &'b mut Vec<u8>) -> Result<&'b str> {
+        // What decides about a cut stands around it: a character, or a special token that goes across.
+        let context = counter.special.longest().max(4) as u64;
+        let base = self.start.saturating_sub(context);
+        let mut ahead = AHEAD.max(2 * context);
+        let mut filled = 0;
+        loop {
+            let until = self.size.min(self.end + ahead);
+            filled = self.fill(buffer, filled, base, until)?;
+            let bytes = &buffer[..filled];
+            // A file that has become shorter ends where it ends.
+            let whole = until == self.size || base + (filled as u64) < until;
+            let known = if whole { filled } else { filled - context as usize };
+            let cut = |from: u64, to: usize| {
+                ((from - base) as usize..to)
+                    .find(|&at| counter.pattern.splits_at(bytes, at) && !counter.special.straddles(bytes, at))
+            };
+            let last = filled.min((self.end - base) as usize);
+            let Some(first) = (if self.start == 0 { Some(0) } else { cut(self.start, last) }) else { return Ok("") };
+            let end = if self.end == self.size { None } else { cut(self.end, known) };
+            match end.or(whole.then_some(filled)) {
+                Some(end) => return self.text(&buffer[first..end], base + first as u64),
+                // Doubling keeps the searches of a text without any place to cut linear in its length.
+                None => ahead = (ahead * 2).max(self.len()),
+            }
+        }
+    }
+
+    /// Reads on until the buffer holds the file from `base` to `until` or to its end; how much it holds then.
+    fn fill(&self, buffer: &mut Vec<u8>, mut filled: usize, base: u64, until: u64) -> Result<usize> {
+        let wanted = (until - base) as usize;
+        if buffer.len() < wanted {
+            let more = wanted - buffer.len();
+            buffer.try_reserve(more).map_err(|_| Error::OutOfMemory { what: "reading a text", needed: more as u64 })?;
+            buffer.resize(wanted, 0);
+        }
+        while filled < wanted {
+            match read_at(&self.file, &mut buffer[filled..wanted], base + filled as u64) {
+                Ok(0) => break,
+                Ok(read) => filled += read,
+                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(Error::io("read", self.path)(error)),
+            }
+        }
+        Ok(filled)
+    }
+
+    fn text<'b>(&self, bytes: &'b [u8], start: u64) -> Result<&'b str> {
+        std::str::from_utf8(bytes).map_err(|error| {
+            let at = error.valid_up_to();
+            let origin = self.path.display().to_string();
+            Error::NotUtf8 { origin, offset: start + at as u64, byte: bytes[at] }
+        })
+    }
+}
+
+#[cfg(unix)]
+fn read_at(file: &File, buffer: &mut [u8], offset: u64) -> std::io::Result<usize> {
+    std::os::unix::fs::FileExt::read_at(file, buffer, offset)
+}
+
+#[cfg(windows)]
+fn read_at(file: &File, buffer: &mut [u8], offset: u64) -> std::io::Result<usize> {
+    std::os::windows::fs::FileExt::seek_read(file, buffer, offset)
+}
