@@ -9,6 +9,7 @@ pub mod encode;
 mod error;
 pub mod formats;
 mod job;
+mod memory;
 pub mod pretokenize;
 pub mod reference;
 pub mod special;

@@ -5,6 +5,7 @@ use std::sync::LazyLock;
 
 use foldhash::fast::FixedState;
 
+use crate::memory::prefer_huge_pages;
 use crate::{Error, Result};
 
 /// Words up to this many bytes are their own key.
@@ -354,6 +355,7 @@ impl WordCounts {
         let size = (2 * self.entries.len()).max(LEAST);
         let mut entries = Vec::new();
         entries.try_reserve_exact(size).map_err(|_| out_of_memory(size * size_of::<Entry>()))?;
+        prefer_huge_pages(&mut entries);
         entries.resize(size, Entry::default());
         let shift = 64 - size.trailing_zeros();
         for entry in self.entries.iter().filter(|entry| !entry.is_free()) {

@@ -2,6 +2,7 @@
 
 use super::Pair;
 use crate::count::WordCounts;
+use crate::memory::prefer_huge_pages;
 use crate::{Error, Job, Result};
 
 /// Stands between words.
@@ -19,10 +20,9 @@ pub struct Place {
     pub word: u32,
 }
 
-/// The neighbours of a symbol just merged, [`BORDER`] where there is none, and where the left one starts.
+/// The neighbours of a symbol just merged, [`BORDER`] where there is none.
 pub struct Around {
     pub left: u32,
-    pub left_slot: u32,
     pub right: u32,
 }
 
@@ -46,10 +46,11 @@ impl Corpus {
             let needed = (slots * size_of::<u32>()) as u64;
             return Err(Error::OutOfMemory { what: "more than 4 GiB of distinct pre-tokens", needed });
         }
-        let mut corpus = Self { slots: Vec::new(), weights: Vec::new(), spans: Vec::new() };
+        let mut corpus = Self { slots: Vec::new(), weights: Vec::new(), spans: vec![1; 256] };
         let full = |_| Error::OutOfMemory { what: "the words", needed: (slots * 4 + number * 8) as u64 };
         corpus.slots.try_reserve_exact(slots).map_err(full)?;
         corpus.weights.try_reserve_exact(number).map_err(full)?;
+        prefer_huge_pages(&mut corpus.slots);
         corpus.slots.push(BORDER);
         for (word, count) in words() {
             for part in word.chunks(CHECK) {
@@ -63,33 +64,48 @@ impl Corpus {
     }
 
     /// Begins a round: each of `symbols` takes one slot again, and words of a single symbol, which can't be merged any
-    /// more, are gone.
-    pub fn compact(&mut self, symbols: usize) {
-        let (mut kept, mut words) = (1, 0);
-        let (mut at, mut word) = (1, 0);
-        while at < self.slots.len() {
+    /// more, are gone. Calls `f` on each pair there is, with its place and the weight of its word, from the first to the
+    /// last.
+    pub fn compact(
+        &mut self,
+        symbols: usize,
+        job: &Job,
+        mut f: impl FnMut(Pair, Place, u64) -> Result<()>,
+    ) -> Result<()> {
+        let (mut kept, mut words, mut at) = (1, 0, 1);
+        let mut visited = 0;
+        for word in 0..self.weights.len() {
             let start = kept;
-            while self.slots[at] != BORDER {
-                let symbol = self.slots[at];
+            let mut symbol = self.slots[at];
+            while symbol != BORDER {
                 self.slots[kept] = symbol;
                 kept += 1;
-                at += self.spans.get(symbol as usize).copied().unwrap_or(1) as usize;
+                at += self.spans[symbol as usize] as usize;
+                symbol = self.slots[at];
             }
             at += 1;
-            if kept - start > 1 {
-                self.slots[kept] = BORDER;
-                kept += 1;
-                self.weights[words] = self.weights[word];
-                words += 1;
-            } else {
+            if kept - start == 1 {
                 kept = start;
+                continue;
             }
-            word += 1;
+            self.slots[kept] = BORDER;
+            let weight = self.weights[word];
+            self.weights[words] = weight;
+            for (slot, pair) in (start as u32..).zip(self.slots[start..kept].windows(2)) {
+                f((pair[0], pair[1]), Place { slot, word: words as u32 }, weight)?;
+                visited += 1;
+                if visited % CHECK == 0 {
+                    job.check()?;
+                }
+            }
+            kept += 1;
+            words += 1;
         }
         self.slots.truncate(kept);
         self.weights.truncate(words);
         self.spans.clear();
         self.spans.resize(symbols, 1);
+        Ok(())
     }
 
     /// How many slots there are.
@@ -97,30 +113,15 @@ impl Corpus {
         self.slots.len()
     }
 
-    /// Calls `f` on each pair with its place and the weight of its word, from the first to the last. Only at the start of
-    /// a round.
-    pub fn for_each_pair(&self, job: &Job, mut f: impl FnMut(Pair, Place, u64) -> Result<()>) -> Result<()> {
-        let mut word = 0;
-        for start in (1..self.slots.len()).step_by(CHECK) {
-            job.check()?;
-            let end = self.slots.len().min(start + CHECK);
-            for at in start..end {
-                let pair = (self.slots[at - 1], self.slots[at]);
-                if pair.1 == BORDER {
-                    word += 1;
-                } else if pair.0 != BORDER {
-                    let place = Place { slot: at as u32 - 1, word };
-                    f(pair, place, self.weights[word as usize])?;
-                }
-            }
-        }
-        Ok(())
-    }
-
     /// Makes room for the symbol that a pair merges into.
     pub fn begin_merge(&mut self, pair: Pair, merged: u32) {
         debug_assert_eq!(self.spans.len(), merged as usize);
         self.spans.push(self.spans[pair.0 as usize] + self.spans[pair.1 as usize]);
+    }
+
+    /// How many slots a symbol takes.
+    pub fn span(&self, symbol: u32) -> u32 {
+        self.spans[symbol as usize]
     }
 
     /// How often a word occurs.
@@ -136,8 +137,12 @@ impl Corpus {
         {
             use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
             let slot = &self.slots[place.slot as usize];
-            // SAFETY: a prefetch reads nothing, and the address is that of a slot anyway.
-            unsafe { _mm_prefetch(std::ptr::from_ref(slot).cast(), _MM_HINT_T0) };
+            let weight = &self.weights[place.word as usize];
+            // SAFETY: a prefetch reads nothing, and the addresses are those of a slot and of a weight anyway.
+            unsafe {
+                _mm_prefetch(std::ptr::from_ref(slot).cast(), _MM_HINT_T0);
+                _mm_prefetch(std::ptr::from_ref(weight).cast(), _MM_HINT_T0);
+            }
         }
         #[cfg(not(target_arch = "x86_64"))]
         let _ = place;
@@ -161,7 +166,6 @@ impl Corpus {
         self.slots[second] = INSIDE;
         self.slots[first] = merged;
         self.slots[after - 1] = merged;
-        let left_slot = if left == BORDER { 0 } else { place.slot - self.spans[left as usize] };
-        Some(Around { left, left_slot, right })
+        Some(Around { left, right })
     }
 }

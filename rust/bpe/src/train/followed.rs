@@ -1,11 +1,10 @@
 //! The pairs that a round follows: their counts, where they occur, and which is the best.
 
-use std::ops::RangeInclusive;
-
 use super::Pair;
 use super::corpus::{BORDER, Corpus, Place};
 use super::queue::{Candidate, Queue};
 use super::symbols::Symbols;
+use crate::memory::prefer_huge_pages;
 use crate::{Error, Job, Result};
 
 /// How many places ahead memory is asked for.
@@ -13,6 +12,9 @@ const AHEAD: usize = 16;
 
 /// Places merged between two checks of whether to stop.
 const CHECK: usize = 1 << 16;
+
+/// No place in `places`.
+const NOWHERE: usize = usize::MAX;
 
 /// A pair whose count reached the threshold when it was first counted.
 #[derive(Clone, Copy, Debug)]
@@ -29,22 +31,25 @@ struct Info {
 struct Tally {
     weight: u64,
     places: u32,
-    /// Where the next place of the new pair goes; none where the pair is not followed.
-    cursor: Option<usize>,
+    /// Where the next place of the new pair goes; [`NOWHERE`] if the pair is not followed.
+    cursor: usize,
 }
 
 /// The neighbours on one side of the symbol that is being made.
-#[derive(Default)]
 struct Side {
     /// By the neighbour's symbol.
     tallies: Vec<Tally>,
     /// Symbols with a tally.
     touched: Vec<u32>,
-    /// Every neighbour met, with the first slot of the pair that it now makes.
+    /// Every neighbour met, with the place of the new symbol.
     met: Vec<(u32, Place)>,
 }
 
 impl Side {
+    fn new(symbols: &Symbols) -> Self {
+        Self { tallies: vec![Tally::default(); symbols.len()], touched: Vec::new(), met: Vec::new() }
+    }
+
     #[inline]
     fn meet(&mut self, symbol: u32, place: Place, weight: u64) {
         let tally = &mut self.tallies[symbol as usize];
@@ -65,47 +70,59 @@ impl Side {
     }
 }
 
-/// The pairs followed in this round.
+/// The pairs followed, and what is known of all others.
 pub struct Followed {
     threshold: u64,
+    sketch: Sketch,
     index: PairIndex,
     infos: Vec<Info>,
     places: Vec<Place>,
     queue: Queue,
     left: Side,
     right: Side,
+    /// Pairs met at the start of a round, by their number in `infos`.
+    met: Vec<(u32, Place)>,
 }
 
 impl Followed {
-    /// Begins a round: follows about `wanted` of the most frequent pairs, with a threshold among those given.
-    pub fn new(
-        corpus: &mut Corpus,
-        symbols: &Symbols,
-        wanted: usize,
-        thresholds: RangeInclusive<u64>,
-        job: &Job,
-    ) -> Result<Self> {
-        corpus.compact(symbols.len());
-        let sketch = Sketch::of(corpus, job)?;
-        let mut followed = Self {
-            threshold: sketch.threshold(wanted).clamp(*thresholds.start(), *thresholds.end()),
+    /// Counts all pairs; none is followed yet.
+    pub fn new(corpus: &mut Corpus, symbols: &Symbols, job: &Job) -> Result<Self> {
+        Ok(Self {
+            threshold: u64::MAX,
+            sketch: Sketch::new(corpus, symbols, job)?,
             index: PairIndex::default(),
             infos: Vec::new(),
             places: Vec::new(),
             queue: Queue::default(),
-            left: Side::default(),
-            right: Side::default(),
-        };
-        followed.left.tallies.resize(symbols.len(), Tally::default());
-        followed.right.tallies.resize(symbols.len(), Tally::default());
-        followed.count(corpus, &sketch, job)?;
-        followed.find_places(corpus, &sketch, job)?;
-        for (index, info) in (0..).zip(&followed.infos) {
-            if info.count >= followed.threshold {
-                followed.queue.push(Candidate::new(info.count, info.pair, index, symbols), symbols);
+            left: Side::new(symbols),
+            right: Side::new(symbols),
+            met: Vec::new(),
+        })
+    }
+
+    /// Begins a round: follows about `wanted` of the most frequent pairs, with a threshold of at least `floor` that is
+    /// below the one before.
+    pub fn begin_round(
+        &mut self,
+        corpus: &mut Corpus,
+        symbols: &Symbols,
+        wanted: usize,
+        floor: u64,
+        job: &Job,
+    ) -> Result<()> {
+        // What no pair reaches any more is no use; halving keeps the rounds few.
+        self.threshold = self.sketch.threshold(wanted).min(self.threshold / 2).max(floor);
+        self.index.clear();
+        self.infos.clear();
+        self.queue.clear();
+        self.meet_all(corpus, symbols, job)?;
+        self.place_all()?;
+        for (index, info) in (0..).zip(&self.infos) {
+            if info.count >= self.threshold {
+                self.queue.push(Candidate::new(info.count, info.pair, index, symbols), symbols);
             }
         }
-        Ok(followed)
+        Ok(())
     }
 
     /// Pairs below this are not followed.
@@ -114,49 +131,60 @@ impl Followed {
     }
 
     /// Counts exactly those pairs that may reach the threshold.
-    fn count(&mut self, corpus: &Corpus, sketch: &Sketch, job: &Job) -> Result<()> {
-        corpus.for_each_pair(job, |pair, _, weight| {
-            if sketch.bound(pair) < self.threshold {
+    fn meet_all(&mut self, corpus: &mut Corpus, symbols: &Symbols, job: &Job) -> Result<()> {
+        let Self { sketch, index, infos, met, .. } = self;
+        let may_reach = sketch.reaching(self.threshold);
+        met.clear();
+        corpus.compact(symbols.len(), job, |pair, place, weight| {
+            if !may_reach.contains(pair) {
                 return Ok(());
             }
-            let at = self.index.find_or_insert(pair, self.infos.len() as u32) as usize;
-            if at == self.infos.len() {
-                self.infos.push(Info { pair, count: 0, start: 0, len: 0 });
+            let at = index.find_or_insert(pair, infos.len() as u32);
+            if at as usize == infos.len() {
+                infos.push(Info { pair, count: 0, start: 0, len: 0 });
             }
-            let info = &mut self.infos[at];
+            let info = &mut infos[at as usize];
             info.count = info.count.checked_add(weight).ok_or(Error::CountOverflow)?;
             info.len += 1;
+            if met.len() == met.capacity() {
+                let needed = (2 * met.len() * size_of::<(u32, Place)>()) as u64;
+                met.try_reserve(met.len() + 1024)
+                    .map_err(|_| Error::OutOfMemory { what: "the places of pairs", needed })?;
+                prefer_huge_pages(met);
+            }
+            met.push((at, place));
             Ok(())
         })
     }
 
     /// Writes down where the pairs that do reach it occur.
-    fn find_places(&mut self, corpus: &Corpus, sketch: &Sketch, job: &Job) -> Result<()> {
+    fn place_all(&mut self) -> Result<()> {
+        let mut cursors = Vec::with_capacity(self.infos.len());
         let mut total = 0;
         for info in &mut self.infos {
             info.start = total;
-            if info.count >= self.threshold {
-                total += info.len;
-            }
+            let is_followed = info.count >= self.threshold;
+            cursors.push(if is_followed { total } else { NOWHERE });
+            total += if is_followed { info.len } else { 0 };
         }
+        self.places.clear();
         self.grow_places(total)?;
-        let mut cursors: Vec<usize> = self.infos.iter().map(|info| info.start).collect();
-        corpus.for_each_pair(job, |pair, place, _| {
-            if sketch.bound(pair) >= self.threshold
-                && let Some(at) = self.index.find(pair)
-                && self.infos[at as usize].count >= self.threshold
-            {
-                let cursor = &mut cursors[at as usize];
+        for &(at, place) in &self.met {
+            let cursor = &mut cursors[at as usize];
+            if *cursor != NOWHERE {
                 self.places[*cursor] = place;
                 *cursor += 1;
             }
-            Ok(())
-        })
+        }
+        Ok(())
     }
 
     fn grow_places(&mut self, more: usize) -> Result<()> {
         let needed = ((self.places.len() + more) * size_of::<Place>()) as u64;
         self.places.try_reserve(more).map_err(|_| Error::OutOfMemory { what: "the places of pairs", needed })?;
+        if self.places.is_empty() {
+            prefer_huge_pages(&mut self.places);
+        }
         self.places.resize(self.places.len() + more, Place::default());
         Ok(())
     }
@@ -181,8 +209,9 @@ impl Followed {
     pub fn merge(&mut self, corpus: &mut Corpus, symbols: &Symbols, pair: Pair, merged: u32, job: &Job) -> Result<()> {
         let Some(at) = self.queue.first().map(|first| first.index as usize) else { return Ok(()) };
         self.queue.pop(symbols);
+        let Info { start, len, count, .. } = self.infos[at];
         self.infos[at].count = 0;
-        let Info { start, len, .. } = self.infos[at];
+        self.sketch.subtract(pair, count);
         self.left.tallies.push(Tally::default());
         self.right.tallies.push(Tally::default());
         corpus.begin_merge(pair, merged);
@@ -197,14 +226,14 @@ impl Followed {
             let Some(around) = corpus.merge_at(place, pair, merged) else { continue };
             let weight = corpus.weight(place.word);
             if around.left != BORDER {
-                self.left.meet(around.left, Place { slot: around.left_slot, ..place }, weight);
+                self.left.meet(around.left, place, weight);
             }
             if around.right != BORDER {
                 self.right.meet(around.right, place, weight);
             }
         }
         self.lose_neighbours(pair, merged);
-        self.gain_neighbours(merged, symbols)?;
+        self.gain_neighbours(corpus, merged, symbols)?;
         self.left.clear();
         self.right.clear();
         Ok(())
@@ -212,12 +241,15 @@ impl Followed {
 
     /// Takes off what the pairs that the two parts made with their neighbours have lost.
     fn lose_neighbours(&mut self, pair: Pair, merged: u32) {
-        let Self { left, right, index, infos, .. } = self;
-        let mut lose = |pair: Pair, weight: u64| {
-            if let Some(at) = index.find(pair) {
-                // The pair that is being merged has nothing left to lose.
-                let info = &mut infos[at as usize];
-                info.count = info.count.saturating_sub(weight);
+        let Self { left, right, index, infos, sketch, .. } = self;
+        let mut lose = |other: Pair, weight: u64| {
+            // The pair that is being merged has nothing left to lose.
+            if other == pair {
+                return;
+            }
+            sketch.subtract(other, weight);
+            if let Some(at) = index.find(other) {
+                infos[at as usize].count -= weight;
             }
         };
         for &symbol in left.touched.iter().filter(|&&symbol| symbol != merged) {
@@ -232,33 +264,40 @@ impl Followed {
     }
 
     /// Follows those new pairs that reach the threshold.
-    fn gain_neighbours(&mut self, merged: u32, symbols: &Symbols) -> Result<()> {
-        let mut left = std::mem::take(&mut self.left);
-        let mut right = std::mem::take(&mut self.right);
-        for &symbol in &left.touched {
-            let tally = &mut left.tallies[symbol as usize];
-            tally.cursor = self.follow((symbol, merged), tally, symbols)?;
+    fn gain_neighbours(&mut self, corpus: &Corpus, merged: u32, symbols: &Symbols) -> Result<()> {
+        for at in 0..self.left.touched.len() {
+            let symbol = self.left.touched[at];
+            let cursor = self.follow((symbol, merged), self.left.tallies[symbol as usize], symbols)?;
+            self.left.tallies[symbol as usize].cursor = cursor;
         }
-        for &symbol in &right.touched {
-            let tally = &mut right.tallies[symbol as usize];
-            tally.cursor = self.follow((merged, symbol), tally, symbols)?;
+        for at in 0..self.right.touched.len() {
+            let symbol = self.right.touched[at];
+            let cursor = self.follow((merged, symbol), self.right.tallies[symbol as usize], symbols)?;
+            self.right.tallies[symbol as usize].cursor = cursor;
         }
-        for side in [&mut left, &mut right] {
-            for &(symbol, place) in &side.met {
-                if let Some(cursor) = &mut side.tallies[symbol as usize].cursor {
-                    self.places[*cursor] = place;
-                    *cursor += 1;
-                }
+        let Self { left, right, places, .. } = self;
+        for &(symbol, place) in &left.met {
+            let cursor = &mut left.tallies[symbol as usize].cursor;
+            if *cursor != NOWHERE {
+                places[*cursor] = Place { slot: place.slot - corpus.span(symbol), ..place };
+                *cursor += 1;
             }
         }
-        (self.left, self.right) = (left, right);
+        for &(symbol, place) in &right.met {
+            let cursor = &mut right.tallies[symbol as usize].cursor;
+            if *cursor != NOWHERE {
+                places[*cursor] = place;
+                *cursor += 1;
+            }
+        }
         Ok(())
     }
 
     /// Follows a new pair if it reaches the threshold; where its places go.
-    fn follow(&mut self, pair: Pair, tally: &Tally, symbols: &Symbols) -> Result<Option<usize>> {
+    fn follow(&mut self, pair: Pair, tally: Tally, symbols: &Symbols) -> Result<usize> {
+        self.sketch.add(pair, tally.weight);
         if tally.weight < self.threshold {
-            return Ok(None);
+            return Ok(NOWHERE);
         }
         let at = self.infos.len() as u32;
         let (start, len) = (self.places.len(), tally.places as usize);
@@ -266,7 +305,7 @@ impl Followed {
         self.index.find_or_insert(pair, at);
         self.infos.push(Info { pair, count: tally.weight, start, len });
         self.queue.push(Candidate::new(tally.weight, pair, at, symbols), symbols);
-        Ok(Some(start))
+        Ok(start)
     }
 }
 
@@ -274,32 +313,67 @@ impl Followed {
 struct Sketch {
     sums: Vec<u64>,
     shift: u32,
+    /// Whether all counts together fit 64 bits. If not, the sums say nothing.
+    is_sound: bool,
 }
 
 impl Sketch {
-    fn of(corpus: &Corpus, job: &Job) -> Result<Self> {
+    fn new(corpus: &mut Corpus, symbols: &Symbols, job: &Job) -> Result<Self> {
         let bits = (corpus.len() / 8 + 1).ilog2().clamp(12, 18);
-        let mut sketch = Self { sums: vec![0; 1 << bits], shift: 64 - bits };
-        corpus.for_each_pair(job, |pair, _, weight| {
-            let sum = &mut sketch.sums[(hash(pair) >> sketch.shift) as usize];
-            *sum = sum.saturating_add(weight);
+        let mut sketch = Self { sums: vec![0; 1 << bits], shift: 64 - bits, is_sound: true };
+        let mut total = 0u64;
+        corpus.compact(symbols.len(), job, |pair, _, weight| {
+            sketch.add(pair, weight);
+            let (sum, overflow) = total.overflowing_add(weight);
+            total = sum;
+            sketch.is_sound &= !overflow;
             Ok(())
         })?;
         Ok(sketch)
     }
 
     #[inline]
-    fn bound(&self, pair: Pair) -> u64 {
-        self.sums[(hash(pair) >> self.shift) as usize]
+    fn add(&mut self, pair: Pair, weight: u64) {
+        let sum = &mut self.sums[(hash(pair) >> self.shift) as usize];
+        *sum = sum.wrapping_add(weight);
+    }
+
+    #[inline]
+    fn subtract(&mut self, pair: Pair, weight: u64) {
+        let sum = &mut self.sums[(hash(pair) >> self.shift) as usize];
+        *sum = sum.wrapping_sub(weight);
     }
 
     /// What about `wanted` of the pairs reach.
     fn threshold(&self, wanted: usize) -> u64 {
         let mut sums: Vec<u64> = self.sums.iter().copied().filter(|&sum| sum > 0).collect();
-        if sums.len() <= wanted {
+        if sums.len() <= wanted || !self.is_sound {
             return 0;
         }
         *sums.select_nth_unstable_by(wanted, |one, other| other.cmp(one)).1
+    }
+
+    /// The pairs that may reach a threshold.
+    fn reaching(&self, threshold: u64) -> PairFilter {
+        let mut bits = vec![0; self.sums.len() / 64];
+        for (at, &sum) in self.sums.iter().enumerate() {
+            bits[at / 64] |= u64::from(sum >= threshold || !self.is_sound) << (at % 64);
+        }
+        PairFilter { bits, shift: self.shift }
+    }
+}
+
+/// A set of pairs, with others that fall into the same bucket: small enough for the nearest cache.
+struct PairFilter {
+    bits: Vec<u64>,
+    shift: u32,
+}
+
+impl PairFilter {
+    #[inline]
+    fn contains(&self, pair: Pair) -> bool {
+        let at = (hash(pair) >> self.shift) as usize;
+        self.bits[at / 64] >> (at % 64) & 1 != 0
     }
 }
 
@@ -319,6 +393,11 @@ struct PairIndex {
 }
 
 impl PairIndex {
+    fn clear(&mut self) {
+        self.slots.clear();
+        self.len = 0;
+    }
+
     #[inline]
     fn find(&self, pair: Pair) -> Option<u32> {
         let at = self.slot_of(pair)?;

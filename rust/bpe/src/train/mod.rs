@@ -54,10 +54,9 @@ pub fn train(counts: &WordCounts, options: &TrainOptions, job: &Job) -> Result<V
     let mut symbols = Symbols::bytes();
     let mut merges = Vec::new();
     let floor = options.min_frequency.max(1);
-    let mut ceiling = u64::MAX;
-    while merges.len() < wanted {
-        let thresholds = floor..=ceiling.max(floor);
-        let mut followed = Followed::new(&mut corpus, &symbols, pairs_to_follow(merges.len()), thresholds, job)?;
+    let mut followed = Followed::new(&mut corpus, &symbols, job)?;
+    while merges.len() < wanted && followed.threshold() > floor {
+        followed.begin_round(&mut corpus, &symbols, pairs_to_follow(merges.len()), floor, job)?;
         while merges.len() < wanted {
             job.check()?;
             let Some(pair) = followed.best(&symbols) else { break };
@@ -66,16 +65,11 @@ pub fn train(counts: &WordCounts, options: &TrainOptions, job: &Job) -> Result<V
             merges.push(pair);
             job.advance(1);
         }
-        if followed.threshold() == floor {
-            break;
-        }
-        // No pair reaches the old threshold, so a new one is of use only below.
-        ceiling = followed.threshold() / 2;
     }
     Ok(merges)
 }
 
 /// How many pairs a round follows. Few, and it is over soon; many, and most of them are followed in vain.
 fn pairs_to_follow(merges: usize) -> usize {
-    (2 * merges).max(2048)
+    (2 * merges).max(std::env::var("K0").map_or(256,|x|x.parse().unwrap()))
 }

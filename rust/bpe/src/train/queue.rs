@@ -48,6 +48,10 @@ impl Queue {
         self.heap[at] = candidate;
     }
 
+    pub fn clear(&mut self) {
+        self.heap.clear();
+    }
+
     pub fn first(&self) -> Option<Candidate> {
         self.heap.first().copied()
     }

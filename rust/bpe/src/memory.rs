@@ -1,0 +1,23 @@
+//! Large tables that are read all over the place.
+
+/// From this size on a table is worth pages of its own kind.
+#[cfg(target_os = "linux")]
+const WORTH_HUGE_PAGES: usize = 8 << 20;
+
+/// Asks the system to back a vector's memory by huge pages, before anything touches it: a lookup then misses one cache
+/// less, that of the page table, and there are 512 times fewer pages to hand out. Where it can't, nothing changes.
+pub(crate) fn prefer_huge_pages<T>(vector: &mut Vec<T>) {
+    #[cfg(target_os = "linux")]
+    {
+        let size = vector.capacity() * size_of::<T>();
+        if size >= WORTH_HUGE_PAGES {
+            const PAGE: usize = 4096;
+            let start = (vector.as_mut_ptr() as usize).next_multiple_of(PAGE);
+            let end = (vector.as_mut_ptr() as usize + size) & !(PAGE - 1);
+            // SAFETY: the range lies inside the vector's own memory, and the advice changes none of its content.
+            unsafe { libc::madvise(start as *mut libc::c_void, end.saturating_sub(start), libc::MADV_HUGEPAGE) };
+        }
+    }
+    #[cfg(not(target_os = "linux"))]
+    let _ = vector;
+}
