@@ -71,5 +71,5 @@ pub fn train(counts: &WordCounts, options: &TrainOptions, job: &Job) -> Result<V
 
 /// How many pairs a round follows. Few, and it is over soon; many, and most of them are followed in vain.
 fn pairs_to_follow(merges: usize) -> usize {
-    (2 * merges).max(std::env::var("K0").map_or(256,|x|x.parse().unwrap()))
+    (2 * merges).max(1024)
 }
