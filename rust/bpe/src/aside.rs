@@ -1,7 +1,7 @@
 //! Files written aside, synced, then renamed: under the final name stands the whole file or what stood there before.
 
 use std::fs::File;
-use std::io::Write;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use tempfile::NamedTempFile;
@@ -17,7 +17,7 @@ pub(crate) struct Aside {
 impl Aside {
     pub fn new(target: &Path) -> Result<Self> {
         if target.is_dir() {
-            return Err(Error::io("write", target)(std::io::ErrorKind::IsADirectory.into()));
+            return Err(Error::io("write", target)(io::ErrorKind::IsADirectory.into()));
         }
         let folder = match target.parent() {
             Some(parent) if !parent.as_os_str().is_empty() => parent,
@@ -31,7 +31,7 @@ impl Aside {
             // The umask takes off what the user does not want, as for any new file.
             builder.permissions(std::fs::Permissions::from_mode(0o666));
         }
-        let file = builder.tempfile_in(folder).map_err(Error::io("create", target))?;
+        let file = builder.tempfile_in(folder).map_err(|error| Error::io("create", target)(system(error)))?;
         Ok(Self { file, target: target.to_path_buf() })
     }
 
@@ -52,10 +52,35 @@ impl Aside {
     }
 }
 
-/// Writes a whole file.
-pub(crate) fn write(target: &Path, content: &[u8]) -> Result<()> {
+/// The system's own error, with its number, out of what `tempfile` makes of it.
+fn system(error: io::Error) -> io::Error {
+    let inner = error.get_ref().and_then(|error| error.source()?.downcast_ref::<io::Error>()?.raw_os_error());
+    inner.map_or(error, io::Error::from_raw_os_error)
+}
+
+/// Gives two files that belong together their names. If the second can't have it, the first goes too.
+pub(crate) fn keep_both(one: Aside, other: Aside) -> Result<()> {
+    one.sync()?;
+    other.sync()?;
+    let first = one.target.clone();
+    one.keep()?;
+    other.keep().inspect_err(|_| drop(std::fs::remove_file(first)))
+}
+
+fn filled(target: &Path, content: &[u8]) -> Result<Aside> {
     let mut aside = Aside::new(target)?;
     aside.file().write_all(content).map_err(Error::io("write", target))?;
+    Ok(aside)
+}
+
+/// Writes a whole file.
+pub(crate) fn write(target: &Path, content: &[u8]) -> Result<()> {
+    let aside = filled(target, content)?;
     aside.sync()?;
     aside.keep()
+}
+
+/// Writes two whole files that belong together.
+pub(crate) fn write_both(one: (&Path, &[u8]), other: (&Path, &[u8])) -> Result<()> {
+    keep_both(filled(one.0, one.1)?, filled(other.0, other.1)?)
 }

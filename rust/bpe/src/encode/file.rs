@@ -8,7 +8,7 @@ use rayon::prelude::*;
 use serde_json::json;
 
 use super::reserve;
-use crate::aside::Aside;
+use crate::aside::{Aside, keep_both};
 use crate::special::{Segment, SpecialTokens};
 use crate::tokenizer::{Policy, SpecialPolicy, Tokenizer, characters, pool};
 use crate::{Error, Job, Result, Stage};
@@ -84,11 +84,12 @@ impl Tokenizer {
             let size = self.vocab_size();
             return Err(Error::Invalid(format!("uint16 holds ids below 65536, the vocabulary has {size}; use uint32")));
         }
-        if let (Ok(one), Ok(other)) = (source.canonicalize(), target.canonicalize())
-            && one == other
-        {
-            let path = target.display();
-            return Err(Error::Invalid(format!("{path} is the source and the target; give the target another name")));
+        for written in [target, &sidecar(target)] {
+            if same_file(source, written) {
+                let path = written.display();
+                let advice = "which would overwrite the source; give the target another name";
+                return Err(Error::Invalid(format!("{path} would be written, {advice}")));
+            }
         }
         let input = File::open(source).map_err(Error::io("read", source))?;
         let size = input.metadata().map_err(Error::io("read", source))?.len();
@@ -107,10 +108,7 @@ impl Tokenizer {
         drop(writer);
         let info = self.describe(source, &stats);
         side.file().write_all(info.as_bytes()).map_err(Error::io("write", sidecar(target)))?;
-        side.sync()?;
-        data.sync()?;
-        data.keep()?;
-        side.keep().inspect_err(|_| drop(std::fs::remove_file(target)))?;
+        keep_both(data, side)?;
         Ok(stats)
     }
 
@@ -131,6 +129,10 @@ impl Tokenizer {
         });
         format!("{info:#}\n")
     }
+}
+
+fn same_file(one: &Path, other: &Path) -> bool {
+    matches!((one.canonicalize(), other.canonicalize()), (Ok(one), Ok(other)) if one == other)
 }
 
 /// The header of a `.npy` file, version 1.0.
