@@ -1,6 +1,6 @@
 //! Files written aside, synced, then renamed: under the final name stands the whole file or what stood there before.
 
-use std::fs::File;
+use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
@@ -23,15 +23,15 @@ impl Aside {
             Some(parent) if !parent.as_os_str().is_empty() => parent,
             _ => Path::new("."),
         };
-        let mut builder = tempfile::Builder::new();
-        builder.prefix(".cs336-");
-        #[cfg(unix)]
-        {
-            use std::os::unix::fs::PermissionsExt;
-            // The umask takes off what the user does not want, as for any new file.
-            builder.permissions(std::fs::Permissions::from_mode(0o666));
-        }
-        let file = builder.tempfile_in(folder).map_err(|error| Error::io("create", target)(system(error)))?;
+        // As any new file it gets the mode that the umask leaves, not the private one of a temporary file.
+        let create = |path: &Path| OpenOptions::new().read(true).write(true).create_new(true).open(path);
+        // What the system says comes back without its number, so that is kept here.
+        let mut number = None;
+        let made = tempfile::Builder::new()
+            .prefix(".cs336-")
+            .make_in(folder, |path| create(path).inspect_err(|error| number = error.raw_os_error()));
+        let reason = |error| number.map_or(error, io::Error::from_raw_os_error);
+        let file = made.map_err(|error| Error::io("create", target)(reason(error)))?;
         Ok(Self { file, target: target.to_path_buf() })
     }
 
@@ -50,12 +50,6 @@ impl Aside {
         self.file.persist(&self.target).map_err(|error| Error::io("write", &self.target)(error.error))?;
         Ok(())
     }
-}
-
-/// The system's own error, with its number, out of what `tempfile` makes of it.
-fn system(error: io::Error) -> io::Error {
-    let inner = error.get_ref().and_then(|error| error.source()?.downcast_ref::<io::Error>()?.raw_os_error());
-    inner.map_or(error, io::Error::from_raw_os_error)
 }
 
 /// Gives two files that belong together their names. If the second can't have it, the first goes too.

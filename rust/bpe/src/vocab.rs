@@ -171,9 +171,9 @@ impl Vocabulary {
         Self::assemble(tokens, merges, special, whole_tokens)
     }
 
-    /// Checks all parts and lays them out. `ordinary` are the tokens that bytes and merges make, `special` may share ids
-    /// with them where it is spelled alike.
-    pub(crate) fn assemble(
+    /// A vocabulary from all its parts, which are checked. `ordinary` are the tokens that bytes and merges make, `special`
+    /// may share ids with them where it is spelled alike.
+    pub fn assemble(
         mut ordinary: Vec<(u32, Vec<u8>)>,
         merges: Vec<Merge>,
         special: Vec<(String, u32)>,

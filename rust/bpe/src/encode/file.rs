@@ -99,7 +99,21 @@ impl Tokenizer {
         let mut writer = BufWriter::with_capacity(1 << 20, data.file());
         let failed = |error| Error::io("write", target)(error);
         writer.write_all(&[b' '; HEADER]).map_err(failed)?;
-        let mut blocks = Blocks::new(self, source, input, options, dtype)?;
+        // More threads than blocks would only cost; of a pipe the size is not known.
+        let blocks = if size > 0 { size.div_ceil(BLOCK as u64) } else { u64::MAX };
+        let threads = options.threads.clamp(1, usize::try_from(blocks).unwrap_or(usize::MAX));
+        let mut blocks = Blocks {
+            tokenizer: self,
+            policy: self.policy(&options.policy)?,
+            pool: if threads > 1 { Some(pool(threads)?) } else { None },
+            threads,
+            source,
+            input,
+            buffer: Vec::new(),
+            characters: 0,
+            written: false,
+            stats: EncodeFileStats { bytes: 0, tokens: 0, documents: 0, dtype },
+        };
         blocks.run(&mut writer, target, job)?;
         let stats = blocks.stats;
         writer.seek(SeekFrom::Start(0)).map_err(failed)?;
@@ -162,29 +176,7 @@ struct Blocks<'t> {
     stats: EncodeFileStats,
 }
 
-impl<'t> Blocks<'t> {
-    fn new(
-        tokenizer: &'t Tokenizer,
-        source: &'t Path,
-        input: File,
-        options: &EncodeFileOptions,
-        dtype: Dtype,
-    ) -> Result<Self> {
-        let threads = options.threads.max(1);
-        Ok(Self {
-            tokenizer,
-            policy: tokenizer.policy(&options.policy)?,
-            pool: if threads > 1 { Some(pool(threads)?) } else { None },
-            threads,
-            source,
-            input,
-            buffer: Vec::new(),
-            characters: 0,
-            written: false,
-            stats: EncodeFileStats { bytes: 0, tokens: 0, documents: 0, dtype },
-        })
-    }
-
+impl Blocks<'_> {
     fn run(&mut self, writer: &mut impl Write, target: &Path, job: &Job) -> Result<()> {
         let mut wanted = BLOCK * self.threads;
         loop {

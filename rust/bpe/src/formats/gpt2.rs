@@ -32,6 +32,9 @@ pub fn load(vocab: &Path, merges: &Path, special: &[String], pattern: Pattern) -
 }
 
 fn parse_merges(text: &str) -> Result<Pairs<'_>, String> {
+    if text.is_empty() {
+        return Err("it is empty; where there are no merges, its only line is \"#version: 0.2\"".to_owned());
+    }
     let mut lines: Vec<&str> = text.split('\n').map(|line| line.strip_suffix('\r').unwrap_or(line)).collect();
     while lines.last() == Some(&"") {
         lines.pop();

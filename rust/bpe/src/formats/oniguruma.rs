@@ -82,7 +82,7 @@ fn lines_end_tokens(vocabulary: &Vocabulary) -> bool {
 
 /// Checks that a pattern is made of what both engines read alike; else says what is not.
 fn portable(regex: &str) -> Result<(), String> {
-    let mut reader = Reader { rest: regex.chars().peekable() };
+    let mut reader = Reader { rest: regex.chars().peekable(), looks: 0 };
     reader.branches()?;
     match reader.rest.next() {
         None => Ok(()),
@@ -96,6 +96,8 @@ fn doubtful(piece: &str) -> String {
 
 struct Reader<'r> {
     rest: Peekable<Chars<'r>>,
+    /// How many look-aheads were read.
+    looks: usize,
 }
 
 impl Reader<'_> {
@@ -122,6 +124,7 @@ impl Reader<'_> {
     /// One atom with its quantifier.
     fn piece(&mut self) -> Result<(), String> {
         if self.take("(?!") || self.take("(?=") {
+            self.looks += 1;
             return self.close();
         }
         if self.take("(?i:") {
@@ -131,8 +134,12 @@ impl Reader<'_> {
             self.close_folded()?;
             self.take("?");
         } else if self.take("(?:") {
+            let before = self.looks;
             self.close()?;
-            self.take("?");
+            // Oniguruma repeats no look-ahead.
+            if self.take("?") && self.looks > before {
+                return Err(doubtful(")?"));
+            }
         } else {
             self.single()?;
             self.quantifier()?;
@@ -244,6 +251,7 @@ mod tests {
             r"(?<=a)b",
             r"\d",
             r"[a-z/]{2,}+",
+            r"(?:(?:a(?!b))|(?:c))?",
         ] {
             assert!(portable(regex).is_err(), "{regex}");
         }
