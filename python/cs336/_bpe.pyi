@@ -13,9 +13,17 @@ __all__ = [
     "StreamEncoder",
     "Tokenizer",
     "__version__",
+    "encode_file",
     "from_parts",
-    "from_ranks",
+    "load_gpt2",
+    "load_huggingface",
+    "load_native",
+    "load_tiktoken",
     "pattern_regex",
+    "save_gpt2",
+    "save_huggingface",
+    "save_native",
+    "save_tiktoken",
     "train_documents",
     "train_files",
 ]
@@ -65,7 +73,9 @@ class Tokenizer:
     def pattern(self) -> str: ...
     @property
     def hash(self) -> str: ...
-    def parts(self) -> tuple[list[tuple[int, bytes]], list[tuple[bytes, bytes]], list[str], bool, str]: ...
+    def parts(
+        self,
+    ) -> tuple[list[tuple[int, bytes]], list[tuple[int, int, int]], list[tuple[str, int]], bool, str]: ...
     def __eq__(self, other: object, /) -> bool: ...
     def __hash__(self) -> int: ...
 
@@ -83,13 +93,33 @@ class DecodeStream:
 
 def pattern_regex(pattern: str) -> str: ...
 def from_parts(
-    tokens: Sequence[tuple[int, bytes]],
-    merges: Sequence[tuple[bytes, bytes]],
-    special: Sequence[str],
+    ordinary: Sequence[tuple[int, bytes]],
+    merges: Sequence[tuple[int, int, int]],
+    special: Sequence[tuple[str, int]],
     whole_tokens: bool,
     pattern: str,
 ) -> Tokenizer: ...
-def from_ranks(tokens: Sequence[tuple[int, bytes]], special: Sequence[tuple[str, int]], pattern: str) -> Tokenizer: ...
+def load_native(path: str | os.PathLike[str]) -> Tokenizer: ...
+def save_native(tokenizer: Tokenizer, path: str | os.PathLike[str]) -> None: ...
+def load_gpt2(
+    vocab: str | os.PathLike[str], merges: str | os.PathLike[str], special: Sequence[str], pattern: str
+) -> Tokenizer: ...
+def save_gpt2(tokenizer: Tokenizer, vocab: str | os.PathLike[str], merges: str | os.PathLike[str]) -> None: ...
+def load_tiktoken(
+    path: str | os.PathLike[str], special: Sequence[tuple[str, int]], pattern: str
+) -> Tokenizer: ...
+def save_tiktoken(tokenizer: Tokenizer, path: str | os.PathLike[str]) -> None: ...
+def load_huggingface(path: str | os.PathLike[str]) -> Tokenizer: ...
+def save_huggingface(tokenizer: Tokenizer, path: str | os.PathLike[str]) -> None: ...
+def encode_file(
+    tokenizer: Tokenizer,
+    source: str | os.PathLike[str],
+    target: str | os.PathLike[str],
+    special: str | Iterable[str],
+    wide: bool | None,
+    threads: int | None,
+    progress: _Report | None,
+) -> tuple[int, int, int, str]: ...
 def train_files(
     paths: Sequence[str | os.PathLike[str]],
     vocab_size: int,

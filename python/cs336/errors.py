@@ -50,7 +50,7 @@ class FormatError(Cs336Error, ValueError):
 
 
 class UnrepresentableError(Cs336Error, ValueError):
-    """A file format cannot hold this tokenizer exactly."""
+    """A file format cannot hold a tokenizer exactly, or asks for what this package can't do exactly."""
 
 
 class TextEncodingError(Cs336Error, ValueError):

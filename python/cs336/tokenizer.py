@@ -6,13 +6,12 @@ What it promises stands in ``docs/tokenizer.md``. Neither numpy nor rich is impo
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, TypeAlias
 
-from cs336 import _bpe, _tokenizer_files
-from cs336.errors import TokenIdError
+from cs336 import _bpe
+from cs336.errors import TokenIdError, UnrepresentableError
 from cs336.progress import reporting
 
 if TYPE_CHECKING:
@@ -56,33 +55,49 @@ class Tokenizer(_bpe.Tokenizer):
         pattern: str = "gpt2",
     ) -> Self:
         """Read GPT-2's ``vocab.json`` and ``merges.txt``, which carry neither pattern nor special tokens."""
-        vocab, merges = _tokenizer_files.read_gpt2(Path(vocab_filepath), Path(merges_filepath))
-        return cls(vocab, merges, _tokens(special_tokens), pattern=pattern)
+        return cls(_bpe.load_gpt2(vocab_filepath, merges_filepath, _tokens(special_tokens), pattern))
 
     def to_files(self, vocab_filepath: StrPath, merges_filepath: StrPath) -> None:
-        """Write GPT-2's ``vocab.json`` and ``merges.txt``."""
-        _tokenizer_files.write_gpt2(self, Path(vocab_filepath), Path(merges_filepath))
+        """Write GPT-2's ``vocab.json`` and ``merges.txt``, both or none.
+
+        UnrepresentableError where they can't hold this tokenizer: if a special token is spelled like an ordinary one.
+        """
+        _bpe.save_gpt2(self, vocab_filepath, merges_filepath)
 
     @classmethod
     def load(cls, path: StrPath) -> Self:
-        """Read a ``tokenizer.json`` that ``save`` wrote."""
-        return cls(_tokenizer_files.read_native(Path(path)))
+        """Read a ``tokenizer.json`` that ``save`` wrote. FormatError where it is damaged or of another kind."""
+        return cls(_bpe.load_native(path))
 
     def save(self, path: StrPath) -> None:
-        """Write a ``tokenizer.json``, which Hugging Face ``tokenizers`` reads with the same ids."""
-        _tokenizer_files.write_native(self, Path(path))
+        """Write a ``tokenizer.json``, which holds any tokenizer.
+
+        Hugging Face ``tokenizers`` reads it with the same ids, or refuses it where it would not.
+        """
+        _bpe.save_native(self, path)
+
+    @classmethod
+    def from_huggingface(cls, path: StrPath) -> Self:
+        """Read a ``tokenizer.json`` of Hugging Face ``tokenizers``, if it is byte-level BPE, with the same ids.
+
+        Added tokens become special tokens. UnrepresentableError names the key that asks for something else.
+        """
+        return cls(_bpe.load_huggingface(path))
+
+    def to_huggingface(self, path: StrPath) -> None:
+        """Write a ``tokenizer.json`` for Hugging Face; UnrepresentableError where the ids would not be the same there."""
+        _bpe.save_huggingface(self, path)
 
     @classmethod
     def from_tiktoken(
-        cls, path: StrPath, *, pattern: str = "gpt2", special_tokens: dict[str, int] | None = None
+        cls, path: StrPath, *, pattern: str = "gpt2", special_tokens: Mapping[str, int] | None = None
     ) -> Self:
         """Read a rank file of tiktoken, which carries neither pattern nor special tokens."""
-        ranks = _tokenizer_files.read_ranks(Path(path))
-        return cls(_bpe.from_ranks(ranks, list((special_tokens or {}).items()), pattern))
+        return cls(_bpe.load_tiktoken(path, list((special_tokens or {}).items()), pattern))
 
     def to_tiktoken(self, path: StrPath) -> None:
-        """Write a rank file of tiktoken; refused where ranks alone would not give the same ids."""
-        _tokenizer_files.write_ranks(self, Path(path))
+        """Write a rank file of tiktoken; UnrepresentableError where ranks alone would not give the same ids."""
+        _bpe.save_tiktoken(self, path)
 
     def encode_numpy(
         self, text: str | bytes, *, special: Special = "token", dtype: DTypeLike | None = None
@@ -121,13 +136,15 @@ class Tokenizer(_bpe.Tokenizer):
         threads: int | None = None,
         progress: Progress = None,
     ) -> EncodeFileStats:
-        """Write the ids of a text file as ``.npy``, with a JSON sidecar beside it. Both appear whole or not at all."""
+        """Write the ids of a UTF-8 text file as ``.npy``, with a JSON sidecar beside it; both appear whole or not at all.
+
+        ``dtype`` is uint16 or uint32; without it, uint16 where all ids fit.
+        """
         if threads is not None and threads < 1:
             raise ValueError(f"threads must be at least 1, not {threads}")
+        wide = None if dtype is None else self._file_dtype(dtype).itemsize == 4
         with reporting(progress) as report:
-            written = _tokenizer_files.encode_file(
-                self, Path(source), Path(target), special, self._dtype(dtype), report
-            )
+            written = _bpe.encode_file(self, source, target, special, wide, threads, report)
         return EncodeFileStats(*written)
 
     def decode(self, ids: Any, errors: str = "replace") -> str:
@@ -142,6 +159,16 @@ class Tokenizer(_bpe.Tokenizer):
         chosen = np.dtype(dtype)
         if chosen.kind not in "iu" or self.vocab_size - 1 > np.iinfo(chosen).max:
             raise TokenIdError(f"dtype {chosen} can't hold ids up to {self.vocab_size - 1}; use uint32")
+        return chosen
+
+    def _file_dtype(self, dtype: DTypeLike) -> np.dtype[Any]:
+        import numpy as np
+
+        chosen = self._dtype(dtype)
+        if chosen not in (np.dtype(np.uint16), np.dtype(np.uint32)):
+            raise UnrepresentableError(
+                f"token files hold uint16 or uint32, not {chosen}; leave dtype out, and convert what numpy.load gives"
+            )
         return chosen
 
     def __reduce__(self) -> tuple[Any, ...]:

@@ -98,6 +98,16 @@ pub enum Error {
         /// What it cannot hold.
         reason: String,
     },
+    /// What a file asks for and this crate can't do exactly is refused, never approximated.
+    #[error("cannot read {} exactly: its {key}: {reason}", path.display())]
+    Unsupported {
+        /// The file.
+        path: PathBuf,
+        /// The key that asks for it.
+        key: &'static str,
+        /// What it asks for.
+        reason: String,
+    },
     /// An id that is no token.
     #[error("token id {id} at position {position} is not in the vocabulary (ids are below {vocab_size})")]
     UnknownId {

@@ -1,12 +1,14 @@
 //! The vocabulary: tokens by id, merges in order of rank, special tokens; and what makes them valid.
 
+use std::cell::LazyCell;
 use std::collections::{HashMap, HashSet};
 use std::hash::BuildHasher;
 
+use foldhash::fast::FixedState;
 use hashbrown::HashTable;
 use sha2::{Digest, Sha256};
 
-use crate::encode::PairTable;
+use crate::encode::{Merger, PairTable};
 use crate::special::SpecialTokens;
 use crate::{Error, Result};
 
@@ -34,6 +36,8 @@ pub struct Vocabulary {
     starts: Vec<u32>,
     /// Ordinary tokens by their bytes.
     ordinary: HashTable<u32>,
+    /// By id, whether it is in there.
+    is_ordinary: Vec<bool>,
     merges: Vec<Merge>,
     special: Vec<(String, u32)>,
     whole_tokens: bool,
@@ -44,7 +48,7 @@ fn invalid<T>(reason: impl Into<String>) -> Result<T> {
 }
 
 fn hash_of(bytes: &[u8]) -> u64 {
-    foldhash::fast::FixedState::default().hash_one(bytes)
+    FixedState::default().hash_one(bytes)
 }
 
 /// A token as a message shows it.
@@ -133,36 +137,32 @@ impl Vocabulary {
     /// token, and one merge for each token says the same as the ranks do.
     pub fn from_ranks(mut tokens: Vec<(u32, Vec<u8>)>, special: Vec<(String, u32)>) -> Result<Self> {
         tokens.sort_unstable_by_key(|(id, _)| *id);
-        let mut ids: HashMap<&[u8], u32, foldhash::fast::FixedState> = HashMap::default();
         let mut bytes = [None; 256];
         for (id, token) in &tokens {
-            if let Some(other) = ids.insert(token, *id) {
-                return invalid(format!("the token {} stands at two ids, {other} and {id}", show(token)));
-            }
             if let [byte] = token[..] {
                 bytes[usize::from(byte)] = Some(*id);
             }
         }
+        let mut merger = Merger { bytes: [0; 256], pairs: PairTable::with_capacity(tokens.len())? };
+        for (byte, id) in bytes.iter().enumerate() {
+            let missing = || Error::Vocabulary(format!("the byte 0x{byte:02x} has no token; all 256 are needed"));
+            merger.bytes[byte] = id.ok_or_else(missing)?;
+        }
+        // Few vocabularies need it.
+        let ids = LazyCell::new(|| tokens.iter().map(|(id, token)| (&token[..], *id)).collect());
         let mut merges = Vec::new();
-        let mut table = PairTable::with_capacity(tokens.len())?;
         let mut whole_tokens = false;
-        let mut symbols = Vec::new();
+        let mut parts = Vec::new();
         for (id, token) in tokens.iter().filter(|(_, token)| token.len() > 1) {
-            symbols.clear();
-            for &byte in token {
-                match bytes[usize::from(byte)] {
-                    Some(id) => symbols.push(id),
-                    None => return invalid(format!("the byte 0x{byte:02x} has no token; all 256 are needed")),
-                }
-            }
-            table.merge_all(&mut symbols);
-            let last = match symbols[..] {
+            parts.clear();
+            merger.merge(token, &mut parts)?;
+            let last = match parts[..] {
                 [left, right] => Some((left, right)),
-                _ => last_step(token, &ids),
+                _ => last_step(token, &ids)?,
             };
             match last {
                 Some((left, right)) => {
-                    table.insert(left, right, *id, *id);
+                    merger.pairs.insert(left, right, *id, *id);
                     merges.push(Merge { left, right, new: *id });
                 }
                 None => whole_tokens = true,
@@ -171,9 +171,9 @@ impl Vocabulary {
         Self::assemble(tokens, merges, special, whole_tokens)
     }
 
-    /// Checks all parts and lays them out. `ordinary` are the tokens that bytes and merges make, `special` may share ids
-    /// with them where it is spelled alike.
-    pub(crate) fn assemble(
+    /// A vocabulary from all its parts, which are checked. `ordinary` are the tokens that bytes and merges make, `special`
+    /// may share ids with them where it is spelled alike.
+    pub fn assemble(
         mut ordinary: Vec<(u32, Vec<u8>)>,
         merges: Vec<Merge>,
         special: Vec<(String, u32)>,
@@ -186,11 +186,13 @@ impl Vocabulary {
             arena: Vec::new(),
             starts: vec![0],
             ordinary: HashTable::with_capacity(ordinary.len()),
+            is_ordinary: Vec::new(),
             merges,
             special,
             whole_tokens,
         };
         vocabulary.lay_out(&ordinary)?;
+        vocabulary.is_ordinary.resize(vocabulary.size(), false);
         for (id, _) in &ordinary {
             vocabulary.index(*id)?;
         }
@@ -240,6 +242,7 @@ impl Vocabulary {
             }
             hashbrown::hash_table::Entry::Vacant(place) => {
                 place.insert(id);
+                self.is_ordinary[id as usize] = true;
                 Ok(())
             }
         }
@@ -251,13 +254,13 @@ impl Vocabulary {
                 return invalid(format!("the byte 0x{byte:02x} has no token; all 256 are needed"));
             }
         }
-        let mut seen = HashSet::with_capacity(self.merges.len());
+        let mut seen = HashSet::with_capacity_and_hasher(self.merges.len(), FixedState::default());
         for (rank, merge) in self.merges.iter().enumerate() {
             let parts = [merge.left, merge.right, merge.new].map(|id| self.token(id));
             let [Some(left), Some(right), Some(new)] = parts else {
                 return invalid(format!("merge {rank} uses an id that is no token"));
             };
-            if [left, right].concat() != new {
+            if left.len() + right.len() != new.len() || !new.starts_with(left) || !new.ends_with(right) {
                 return invalid(format!("merge {rank}: {} and {} do not make {}", show(left), show(right), show(new)));
             }
             if !seen.insert((merge.left, merge.right)) {
@@ -298,7 +301,7 @@ impl Vocabulary {
 
     /// Whether this id is an ordinary token, one that text can turn into without being special.
     pub fn is_ordinary(&self, id: u32) -> bool {
-        self.token(id).is_some_and(|token| self.ordinary_id(token) == Some(id))
+        self.is_ordinary.get(id as usize) == Some(&true)
     }
 
     /// Merges in order of rank.
@@ -358,13 +361,18 @@ impl Vocabulary {
 
 /// The last step of merging a token's bytes by ranks, `None` if they don't become the token. For the rare tokens whose
 /// merging passes through a token of higher rank.
-fn last_step<S: BuildHasher>(token: &[u8], ids: &HashMap<&[u8], u32, S>) -> Option<(u32, u32)> {
+fn last_step(token: &[u8], ids: &HashMap<&[u8], u32>) -> Result<Option<(u32, u32)>> {
+    // The time is more than quadratic, and no real vocabulary has such a token of any length.
+    const LONGEST: usize = 1 << 10;
+    if token.len() > LONGEST {
+        return invalid(format!("a token of {} bytes is made of none of a lower rank; it is too long", token.len()));
+    }
     let mut ends: Vec<usize> = (0..=token.len()).collect();
     loop {
         let ranks = ends.windows(3).enumerate().filter_map(|(i, w)| Some((*ids.get(&token[w[0]..w[2]])?, i)));
-        let (_, at) = ranks.min()?;
+        let Some((_, at)) = ranks.min() else { return Ok(None) };
         if ends.len() == 3 {
-            return Some((*ids.get(&token[..ends[1]])?, *ids.get(&token[ends[1]..])?));
+            return Ok(ids.get(&token[..ends[1]]).copied().zip(ids.get(&token[ends[1]..]).copied()));
         }
         ends.remove(at + 1);
     }

@@ -14,12 +14,11 @@ pub fn to_py(py: Python<'_>, error: Error) -> PyErr {
                 Some(number) => {
                     let reason = source.to_string();
                     let reason = reason.split(" (os error").next().unwrap_or_default();
-                    PyOSError::new_err((number, format!("cannot {action}: {reason}"), path.clone()))
+                    let path = path.clone().into_os_string();
+                    PyOSError::new_err((number, format!("cannot {action}: {reason}"), path))
                 }
-                None if source.kind() == std::io::ErrorKind::IsADirectory => {
-                    pyo3::exceptions::PyIsADirectoryError::new_err(message)
-                }
-                None => PyOSError::new_err(message),
+                // What was found without asking the system has a kind only.
+                None => std::io::Error::new(source.kind(), message).into(),
             };
         }
         Error::NotUtf8 { .. } => "TextEncodingError",
@@ -28,7 +27,7 @@ pub fn to_py(py: Python<'_>, error: Error) -> PyErr {
         Error::SpecialToken { .. } => "SpecialTokenError",
         Error::DisallowedSpecial { .. } => "DisallowedSpecialTokenError",
         Error::Format { .. } => "FormatError",
-        Error::Unrepresentable { .. } => "UnrepresentableError",
+        Error::Unrepresentable { .. } | Error::Unsupported { .. } => "UnrepresentableError",
         Error::UnknownId { .. } => "TokenIdError",
         Error::OutOfMemory { .. } => "MemoryLimitError",
         Error::VocabSize { .. } | Error::Vocabulary(_) => "VocabularyError",

@@ -2,6 +2,7 @@
 
 mod convert;
 mod errors;
+mod formats;
 mod job;
 mod tokenizer;
 mod train;
@@ -13,7 +14,12 @@ mod _bpe {
     use super::*;
 
     #[pymodule_export]
-    use super::tokenizer::{DecodeStream, StreamEncoder, Tokenizer, from_parts, from_ranks, pattern_regex};
+    use super::formats::{
+        encode_file, load_gpt2, load_huggingface, load_native, load_tiktoken, save_gpt2, save_huggingface, save_native,
+        save_tiktoken,
+    };
+    #[pymodule_export]
+    use super::tokenizer::{DecodeStream, StreamEncoder, Tokenizer, from_parts, pattern_regex};
     #[pymodule_export]
     use super::train::{train_documents, train_files};
 

@@ -3,6 +3,7 @@
 use std::sync::Mutex;
 
 use cs336_bpe::pretokenize::Pattern;
+use cs336_bpe::vocab::Merge;
 use cs336_bpe::{Error, Vocabulary};
 use numpy::{IntoPyArray, PyArray1, PyReadonlyArray1};
 use pyo3::exceptions::{PyTypeError, PyValueError};
@@ -17,7 +18,8 @@ use crate::job::watched;
 const SMALL: usize = 1 << 12;
 
 type Pairs = Vec<(Vec<u8>, Vec<u8>)>;
-type Parts<'py> = (Vec<(u32, Bound<'py, PyBytes>)>, Bound<'py, PyList>, Vec<String>, bool, String);
+/// Ordinary tokens, merges by id, special tokens, whether tokens stay whole, and the pattern.
+type Parts<'py> = (Vec<(u32, Bound<'py, PyBytes>)>, Vec<(u32, u32, u32)>, Vec<(String, u32)>, bool, String);
 
 /// The ids of several texts one behind the other, and where each text's begin.
 type IdsAndOffsets<'py> = (Bound<'py, PyArray1<u32>>, Bound<'py, PyArray1<i64>>);
@@ -42,24 +44,14 @@ pub fn pattern_regex(py: Python<'_>, pattern: &str) -> PyResult<String> {
 #[pyfunction]
 pub fn from_parts(
     py: Python<'_>,
-    tokens: Vec<(u32, Vec<u8>)>,
-    merges: Pairs,
-    special: Vec<String>,
+    ordinary: Vec<(u32, Vec<u8>)>,
+    merges: Vec<(u32, u32, u32)>,
+    special: Vec<(String, u32)>,
     whole_tokens: bool,
     pattern: &str,
 ) -> PyResult<Tokenizer> {
-    py.detach(|| build(Vocabulary::from_parts(tokens, merges, special, whole_tokens), pattern)).or_raise(py)
-}
-
-/// A tokenizer from tiktoken's ranks.
-#[pyfunction]
-pub fn from_ranks(
-    py: Python<'_>,
-    tokens: Vec<(u32, Vec<u8>)>,
-    special: Vec<(String, u32)>,
-    pattern: &str,
-) -> PyResult<Tokenizer> {
-    py.detach(|| build(Vocabulary::from_ranks(tokens, special), pattern)).or_raise(py)
+    let merges = merges.into_iter().map(|(left, right, new)| Merge { left, right, new }).collect();
+    py.detach(|| build(Vocabulary::assemble(ordinary, merges, special, whole_tokens), pattern)).or_raise(py)
 }
 
 impl Tokenizer {
@@ -283,11 +275,13 @@ impl Tokenizer {
     }
 
     /// What [`from_parts`] takes.
-    fn parts<'py>(&self, py: Python<'py>) -> PyResult<Parts<'py>> {
+    fn parts<'py>(&self, py: Python<'py>) -> Parts<'py> {
         let vocabulary = self.0.vocabulary();
-        let tokens = vocabulary.tokens().map(|(id, token)| (id, PyBytes::new(py, token))).collect();
-        let special = self.0.special_tokens().iter().map(|(token, _)| token.clone()).collect();
-        Ok((tokens, self.merges(py)?, special, vocabulary.whole_tokens(), self.pattern().to_owned()))
+        let ordinary = vocabulary.tokens().filter(|(id, _)| vocabulary.is_ordinary(*id));
+        let ordinary = ordinary.map(|(id, token)| (id, PyBytes::new(py, token))).collect();
+        let merges = vocabulary.merges().iter().map(|merge| (merge.left, merge.right, merge.new)).collect();
+        let special = self.0.special_tokens().to_vec();
+        (ordinary, merges, special, vocabulary.whole_tokens(), self.pattern().to_owned())
     }
 
     fn __eq__(&self, other: &Bound<'_, PyAny>) -> bool {

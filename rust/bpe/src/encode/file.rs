@@ -8,7 +8,7 @@ use rayon::prelude::*;
 use serde_json::json;
 
 use super::reserve;
-use crate::aside::Aside;
+use crate::aside::{Aside, keep_both};
 use crate::special::{Segment, SpecialTokens};
 use crate::tokenizer::{Policy, SpecialPolicy, Tokenizer, characters, pool};
 use crate::{Error, Job, Result, Stage};
@@ -84,11 +84,12 @@ impl Tokenizer {
             let size = self.vocab_size();
             return Err(Error::Invalid(format!("uint16 holds ids below 65536, the vocabulary has {size}; use uint32")));
         }
-        if let (Ok(one), Ok(other)) = (source.canonicalize(), target.canonicalize())
-            && one == other
-        {
-            let path = target.display();
-            return Err(Error::Invalid(format!("{path} is the source and the target; give the target another name")));
+        for written in [target, &sidecar(target)] {
+            if same_file(source, written) {
+                let path = written.display();
+                let advice = "which would overwrite the source; give the target another name";
+                return Err(Error::Invalid(format!("{path} would be written, {advice}")));
+            }
         }
         let input = File::open(source).map_err(Error::io("read", source))?;
         let size = input.metadata().map_err(Error::io("read", source))?.len();
@@ -98,7 +99,21 @@ impl Tokenizer {
         let mut writer = BufWriter::with_capacity(1 << 20, data.file());
         let failed = |error| Error::io("write", target)(error);
         writer.write_all(&[b' '; HEADER]).map_err(failed)?;
-        let mut blocks = Blocks::new(self, source, input, options, dtype)?;
+        // More threads than blocks would only cost; of a pipe the size is not known.
+        let blocks = if size > 0 { size.div_ceil(BLOCK as u64) } else { u64::MAX };
+        let threads = options.threads.clamp(1, usize::try_from(blocks).unwrap_or(usize::MAX));
+        let mut blocks = Blocks {
+            tokenizer: self,
+            policy: self.policy(&options.policy)?,
+            pool: if threads > 1 { Some(pool(threads)?) } else { None },
+            threads,
+            source,
+            input,
+            buffer: Vec::new(),
+            characters: 0,
+            written: false,
+            stats: EncodeFileStats { bytes: 0, tokens: 0, documents: 0, dtype },
+        };
         blocks.run(&mut writer, target, job)?;
         let stats = blocks.stats;
         writer.seek(SeekFrom::Start(0)).map_err(failed)?;
@@ -107,10 +122,7 @@ impl Tokenizer {
         drop(writer);
         let info = self.describe(source, &stats);
         side.file().write_all(info.as_bytes()).map_err(Error::io("write", sidecar(target)))?;
-        side.sync()?;
-        data.sync()?;
-        data.keep()?;
-        side.keep().inspect_err(|_| drop(std::fs::remove_file(target)))?;
+        keep_both(data, side)?;
         Ok(stats)
     }
 
@@ -131,6 +143,10 @@ impl Tokenizer {
         });
         format!("{info:#}\n")
     }
+}
+
+fn same_file(one: &Path, other: &Path) -> bool {
+    matches!((one.canonicalize(), other.canonicalize()), (Ok(one), Ok(other)) if one == other)
 }
 
 /// The header of a `.npy` file, version 1.0.
@@ -160,29 +176,7 @@ struct Blocks<'t> {
     stats: EncodeFileStats,
 }
 
-impl<'t> Blocks<'t> {
-    fn new(
-        tokenizer: &'t Tokenizer,
-        source: &'t Path,
-        input: File,
-        options: &EncodeFileOptions,
-        dtype: Dtype,
-    ) -> Result<Self> {
-        let threads = options.threads.max(1);
-        Ok(Self {
-            tokenizer,
-            policy: tokenizer.policy(&options.policy)?,
-            pool: if threads > 1 { Some(pool(threads)?) } else { None },
-            threads,
-            source,
-            input,
-            buffer: Vec::new(),
-            characters: 0,
-            written: false,
-            stats: EncodeFileStats { bytes: 0, tokens: 0, documents: 0, dtype },
-        })
-    }
-
+impl Blocks<'_> {
     fn run(&mut self, writer: &mut impl Write, target: &Path, job: &Job) -> Result<()> {
         let mut wanted = BLOCK * self.threads;
         loop {

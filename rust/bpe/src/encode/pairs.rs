@@ -61,18 +61,4 @@ impl PairTable {
             at = (at + 1) & (self.slots.len() - 1);
         }
     }
-
-    /// Merges in place, lowest rank first and leftmost first among equals, until no pair is left. For short sequences:
-    /// the time is quadratic.
-    pub fn merge_all(&self, symbols: &mut Vec<u32>) {
-        loop {
-            let pairs = symbols.windows(2).enumerate().map(|(i, pair)| (self.get(pair[0], pair[1]), i));
-            let Some(((rank, new), at)) = pairs.min_by_key(|((rank, _), i)| (*rank, *i)) else { return };
-            if rank == NO_RANK {
-                return;
-            }
-            symbols[at] = new;
-            symbols.remove(at + 1);
-        }
-    }
 }

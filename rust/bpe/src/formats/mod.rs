@@ -2,7 +2,11 @@
 
 mod bytes;
 pub mod gpt2;
+pub mod huggingface;
+mod layout;
 pub mod native;
+mod oniguruma;
+mod spelled;
 pub mod tiktoken;
 
 use std::path::Path;
@@ -22,10 +26,11 @@ fn bad(path: &Path, format: &'static str, reason: impl Into<String>) -> Error {
     Error::Format { path: path.to_path_buf(), format, reason: reason.into() }
 }
 
-/// An invalid vocabulary in a file is the file's fault.
+/// What is wrong with a tokenizer that stands in a file is the file's fault.
 fn in_file(path: &Path, format: &'static str) -> impl Fn(Error) -> Error {
     move |error| match error {
         Error::Vocabulary(reason) => bad(path, format, reason),
+        Error::Pattern { .. } | Error::SpecialToken { .. } => bad(path, format, error.to_string()),
         other => other,
     }
 }

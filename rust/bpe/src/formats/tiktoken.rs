@@ -9,6 +9,17 @@ use crate::{Error, Result, Tokenizer, Vocabulary, aside};
 
 const FORMAT: &str = "tiktoken rank";
 const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+const VALUES: [Option<u8>; 256] = values();
+
+const fn values() -> [Option<u8>; 256] {
+    let mut values = [None; 256];
+    let mut value = 0;
+    while value < DIGITS.len() {
+        values[DIGITS[value] as usize] = Some(value as u8);
+        value += 1;
+    }
+    values
+}
 
 /// Reads a rank file.
 pub fn load(path: &Path, special: &[(String, u32)], pattern: Pattern) -> Result<Tokenizer> {
@@ -61,8 +72,8 @@ fn from_base64(text: &str) -> Option<Vec<u8>> {
     for chunk in digits.as_bytes().chunks(4) {
         let mut bits = 0;
         for i in 0..4 {
-            let value = chunk.get(i).map_or(Some(0), |digit| DIGITS.iter().position(|other| other == digit))?;
-            bits = bits << 6 | value as u32;
+            let value = chunk.get(i).map_or(Some(0), |digit| VALUES[usize::from(*digit)])?;
+            bits = bits << 6 | u32::from(value);
         }
         bytes.extend_from_slice(&bits.to_be_bytes()[1..chunk.len()]);
     }

@@ -1,0 +1,89 @@
+//! Files of tokenizers, and files of tokens.
+
+use std::path::PathBuf;
+
+use cs336_bpe::encode::{Dtype, EncodeFileOptions};
+use cs336_bpe::formats::{gpt2, huggingface, native, tiktoken};
+use cs336_bpe::pretokenize::Pattern;
+use pyo3::prelude::*;
+
+use crate::convert::policy;
+use crate::errors::OrRaise;
+use crate::job::watched;
+use crate::tokenizer::Tokenizer;
+
+/// Reads our own `tokenizer.json`.
+#[pyfunction]
+pub fn load_native(py: Python<'_>, path: PathBuf) -> PyResult<Tokenizer> {
+    py.detach(|| native::load(&path)).map(Tokenizer).or_raise(py)
+}
+
+/// Writes our own `tokenizer.json`.
+#[pyfunction]
+pub fn save_native(py: Python<'_>, tokenizer: &Tokenizer, path: PathBuf) -> PyResult<()> {
+    py.detach(|| native::save(&tokenizer.0, &path)).or_raise(py)
+}
+
+/// Reads GPT-2's pair of files.
+#[pyfunction]
+pub fn load_gpt2(
+    py: Python<'_>,
+    vocab: PathBuf,
+    merges: PathBuf,
+    special: Vec<String>,
+    pattern: &str,
+) -> PyResult<Tokenizer> {
+    py.detach(|| gpt2::load(&vocab, &merges, &special, Pattern::new(pattern)?)).map(Tokenizer).or_raise(py)
+}
+
+/// Writes GPT-2's pair of files.
+#[pyfunction]
+pub fn save_gpt2(py: Python<'_>, tokenizer: &Tokenizer, vocab: PathBuf, merges: PathBuf) -> PyResult<()> {
+    py.detach(|| gpt2::save(&tokenizer.0, &vocab, &merges)).or_raise(py)
+}
+
+/// Reads a rank file of tiktoken.
+#[pyfunction]
+pub fn load_tiktoken(py: Python<'_>, path: PathBuf, special: Vec<(String, u32)>, pattern: &str) -> PyResult<Tokenizer> {
+    py.detach(|| tiktoken::load(&path, &special, Pattern::new(pattern)?)).map(Tokenizer).or_raise(py)
+}
+
+/// Writes a rank file of tiktoken.
+#[pyfunction]
+pub fn save_tiktoken(py: Python<'_>, tokenizer: &Tokenizer, path: PathBuf) -> PyResult<()> {
+    py.detach(|| tiktoken::save(&tokenizer.0, &path)).or_raise(py)
+}
+
+/// Reads a `tokenizer.json` of Hugging Face.
+#[pyfunction]
+pub fn load_huggingface(py: Python<'_>, path: PathBuf) -> PyResult<Tokenizer> {
+    py.detach(|| huggingface::load(&path)).map(Tokenizer).or_raise(py)
+}
+
+/// Writes a `tokenizer.json` for Hugging Face.
+#[pyfunction]
+pub fn save_huggingface(py: Python<'_>, tokenizer: &Tokenizer, path: PathBuf) -> PyResult<()> {
+    py.detach(|| huggingface::save(&tokenizer.0, &path)).or_raise(py)
+}
+
+/// Encodes a text file to a token file: the numbers of tokens, bytes and documents, and the integer type.
+#[pyfunction]
+#[allow(clippy::too_many_arguments, reason = "the options of encoding, as Python names them")]
+pub fn encode_file(
+    py: Python<'_>,
+    tokenizer: &Tokenizer,
+    source: PathBuf,
+    target: PathBuf,
+    special: &Bound<'_, PyAny>,
+    wide: Option<bool>,
+    threads: Option<usize>,
+    progress: Option<Bound<'_, PyAny>>,
+) -> PyResult<(u64, u64, u64, &'static str)> {
+    let options = EncodeFileOptions {
+        policy: policy(Some(special))?,
+        dtype: wide.map(|wide| if wide { Dtype::Uint32 } else { Dtype::Uint16 }),
+        threads: threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from)),
+    };
+    let stats = watched(py, progress.as_ref(), |job| tokenizer.0.encode_file(&source, &target, &options, job))?;
+    Ok((stats.tokens, stats.bytes, stats.documents, stats.dtype.name()))
+}
