@@ -8,7 +8,7 @@ from typing import Literal
 import click
 
 from cs336.errors import ConfigError
-from cs336.generate import generate_stream
+from cs336.generation import generate_stream
 from cs336.training import load_run
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from cs336.errors import MissingDependencyError
+from cs336.extra import needs_extra
 
 
 class LazyGroup(click.Group):
@@ -26,14 +26,8 @@ class LazyGroup(click.Group):
         if cmd_name not in self.commands_at:
             return None
         module, _ = self.commands_at[cmd_name]
-        try:
+        with needs_extra(f"cs336 {cmd_name}"):
             command: click.Command = importlib.import_module(module).command
-        except ModuleNotFoundError as error:
-            if error.name is None or error.name.split(".")[0] == "cs336":
-                raise
-            raise MissingDependencyError(
-                f"this command needs {error.name}, which is not installed; get it with: pip install 'cs336[torch]'"
-            ) from error
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
