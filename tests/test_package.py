@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import tomllib
+from pathlib import Path
 
 import pytest
 
@@ -79,3 +81,10 @@ def test_a_missing_package_is_named_with_the_command_to_get_it(package, code, wh
         f"try:\n    {code}\nexcept cs336.Cs336Error as error:\n    print(error, isinstance(error, ImportError))\n"
     )
     assert message == f"{what} needs {package}, which is not installed; get it with: pip install 'cs336[torch]' True\n"
+
+
+def test_there_is_one_version():
+    root = Path(__file__).parents[1]
+    cargo = tomllib.loads((root / "Cargo.toml").read_text("utf-8"))["workspace"]["package"]["version"]
+    assert cs336.__version__ == cargo
+    assert f"\nversion: {cargo}\n" in (root / "CITATION.cff").read_text("utf-8")
