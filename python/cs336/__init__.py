@@ -8,11 +8,12 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from cs336.errors import Cs336Error, MissingDependencyError
+from cs336.errors import Cs336Error
+from cs336.extra import needs_extra
 
 if TYPE_CHECKING:
     from cs336.config import ModelConfig
-    from cs336.generate import generate, generate_stream
+    from cs336.generation import generate, generate_stream
     from cs336.nn import TransformerLM
     from cs336.tokenizer import Tokenizer, train_bpe, train_bpe_from_iterator
     from cs336.training import train
@@ -34,8 +35,8 @@ _HOME = {
     "ModelConfig": "cs336.config",
     "Tokenizer": "cs336.tokenizer",
     "TransformerLM": "cs336.nn",
-    "generate": "cs336.generate",
-    "generate_stream": "cs336.generate",
+    "generate": "cs336.generation",
+    "generate_stream": "cs336.generation",
     "train": "cs336.training",
     "train_bpe": "cs336.tokenizer",
     "train_bpe_from_iterator": "cs336.tokenizer",
@@ -47,15 +48,8 @@ def __getattr__(name: str) -> Any:
         return importlib.import_module("cs336._bpe").__version__
     if name not in _HOME:
         raise AttributeError(f"module 'cs336' has no attribute {name!r}")
-    try:
-        module = importlib.import_module(_HOME[name])
-    except ModuleNotFoundError as error:
-        if error.name is None or error.name.split(".")[0] == "cs336":
-            raise
-        raise MissingDependencyError(
-            f"cs336.{name} needs {error.name}, which is not installed; get it with: pip install 'cs336[torch]'"
-        ) from error
-    return getattr(module, name)
+    with needs_extra(f"cs336.{name}"):
+        return getattr(importlib.import_module(_HOME[name]), name)
 
 
 def __dir__() -> list[str]:

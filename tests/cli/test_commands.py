@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -179,3 +180,45 @@ def test_overrides_take_both_spellings():
 def test_tables_show_tokens_that_look_like_markup(capsys):
     show({"token": "[/b] :cat:"}, as_json=False)
     assert "[/b] :cat:" in capsys.readouterr().out
+
+
+def test_json_has_no_word_for_infinity(capsys):
+    show({"loss": float("nan"), "perplexity": float("inf"), "tokens": 3}, as_json=True)
+    assert json.loads(capsys.readouterr().out, parse_constant=pytest.fail) == {
+        "loss": None,
+        "perplexity": None,
+        "tokens": 3,
+    }
+
+
+def test_generate_gives_prompt_and_text_to_programs(workshop, cs336):
+    words = ["generate", workshop / "run", "--prompt", "One day", "--max-new-tokens", "8", "--seed", "1"]
+    parts = json.loads(cs336(*words, "--json").stdout)
+    assert parts["prompt"] + parts["text"] + "\n" == cs336(*words).stdout
+
+
+OUTPUTS = {
+    "stories": ["stories", "--output"],
+    "train": ["tokenizer", "train", "text.txt", "--vocab-size", "300", "--output"],
+    "encode": ["tokenizer", "encode", "text.txt", "--tokenizer", "TOKENIZER"],
+    "decode": ["tokenizer", "decode", "--ids", "1 2", "--tokenizer", "TOKENIZER", "--output"],
+}
+
+
+@pytest.mark.parametrize("name", OUTPUTS)
+def test_no_output_takes_the_place_of_a_device(name, one_line_error, tmp_path, tokenizer):
+    (tmp_path / "text.txt").write_text("some text", encoding="utf-8")
+    device = tmp_path / "device"
+    os.mkfifo(device)
+    words = [str(tokenizer) if word == "TOKENIZER" else word for word in OUTPUTS[name]]
+    assert "device" in one_line_error(*words, device)
+    assert device.is_fifo()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["device", "text.txt"]
+    assert "make it first" in one_line_error(*words, "nowhere/file")
+
+
+def test_an_output_goes_where_a_link_leads(cs336, tmp_path):
+    (tmp_path / "link").symlink_to("file")
+    assert cs336("stories", "--count", "1", "--output", "link").returncode == 0
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / "file").read_text(encoding="utf-8").count(END) == 1

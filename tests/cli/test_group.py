@@ -120,3 +120,12 @@ def test_without_torch_a_command_says_what_to_install(tmp_path):
     assert done.stderr.count("\n") == 1
     assert done.stderr.startswith("error: ")
     assert "pip install 'cs336[torch]'" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("word", "hint"), [("tokeniser", "did you mean 'tokenizer'?"), ("xyz", "there are quickstart")]
+)
+def test_a_wrong_command_gets_a_hint(cs336, word, hint):
+    done = cs336(word)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert hint in done.stderr

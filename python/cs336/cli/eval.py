@@ -8,7 +8,7 @@ from typing import Literal
 
 import click
 
-from cs336.cli.show import json_option, show
+from cs336.cli.show import device_option, json_option, show, which_option
 from cs336.data import check_tokens, open_tokens
 from cs336.errors import DataError
 from cs336.training import evaluate, load_run
@@ -19,16 +19,18 @@ from cs336.training.run import choose_device
 @click.argument("run", type=click.Path(path_type=Path))
 @click.option("--tokens", "tokens_path", type=click.Path(path_type=Path), help="A token file; default: the run's own.")
 @click.option("--whole", is_flag=True, help="All of the file, not the fixed part that training evaluates on.")
-@click.option("--which", type=click.Choice(["last", "best"]), default="last", show_default=True)
-@click.option("--device", default="auto", show_default=True)
+@which_option
+@device_option
 @json_option
 def command(
     run: Path, tokens_path: Path | None, whole: bool, which: Literal["last", "best"], device: str, as_json: bool
 ) -> None:
-    """Measure loss, perplexity and bits per byte of a run's model.
+    """Measure how well a run's model predicts text: loss, perplexity, bits per byte.
+
+    RUN is the folder of a run, from `cs336 train` or `cs336 quickstart`.
 
     \b
-    Example: cs336 eval runs/quickstart --whole
+    Example: cs336 eval runs/quickstart-1 --whole
     """
     model, tokenizer, config = load_run(run, which=which, device=device)
     path = tokens_path or config.data.valid

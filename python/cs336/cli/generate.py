@@ -7,8 +7,9 @@ from typing import Literal
 
 import click
 
+from cs336.cli.show import device_option, json_option, show, which_option
 from cs336.errors import ConfigError
-from cs336.generate import generate_stream
+from cs336.generation import generate_stream
 from cs336.training import load_run
 
 
@@ -20,9 +21,10 @@ from cs336.training import load_run
 @click.option("--top-k", type=int, help="Sample among the k likeliest tokens only.")
 @click.option("--top-p", type=float, help="Sample among the likeliest tokens that hold this probability together.")
 @click.option("--seed", type=int, help="The same seed gives the same text.")
-@click.option("--which", type=click.Choice(["last", "best"]), default="last", show_default=True)
+@which_option
 @click.option("--no-cache", is_flag=True, help="Compute everything anew for each token; slow, the same text.")
-@click.option("--device", default="auto", show_default=True)
+@device_option
+@json_option
 def command(
     run: Path,
     prompt: str,
@@ -34,11 +36,14 @@ def command(
     which: Literal["last", "best"],
     no_cache: bool,
     device: str,
+    as_json: bool,
 ) -> None:
-    """Let a run's model write text.
+    """Let a run's model write text, shown as it comes.
+
+    RUN is the folder of a run, from `cs336 train` or `cs336 quickstart`.
 
     \b
-    Example: cs336 generate runs/quickstart --prompt "Once upon a time" --temperature 0.7
+    Example: cs336 generate runs/quickstart-1 --prompt "Once upon a time" --temperature 0.7
     """
     model, tokenizer, _ = load_run(run, which=which, device=device)
     if tokenizer is None:
@@ -54,6 +59,9 @@ def command(
         seed=seed,
         use_cache=not no_cache,
     )
+    if as_json:
+        show({"prompt": prompt, "text": "".join(pieces)}, as_json=True)
+        return
     click.echo(prompt, nl=False)
     for piece in pieces:
         click.echo(piece, nl=False)

@@ -1,13 +1,22 @@
-"""A group that imports a command when it is called, so that ``--help`` answers at once."""
+"""Groups of commands; the lazy one imports a command when it is called, so that ``--help`` answers at once."""
 
 from __future__ import annotations
 
+import difflib
 import importlib
 from typing import Any
 
 import click
 
-from cs336.errors import MissingDependencyError
+from cs336.extra import needs_extra
+
+
+class GroupInOrder(click.Group):
+    """Lists its commands in the order of their use, in which they were added."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """The names."""
+        return list(self.commands)
 
 
 class LazyGroup(click.Group):
@@ -26,15 +35,19 @@ class LazyGroup(click.Group):
         if cmd_name not in self.commands_at:
             return None
         module, _ = self.commands_at[cmd_name]
-        try:
+        with needs_extra(f"cs336 {cmd_name}"):
             command: click.Command = importlib.import_module(module).command
-        except ModuleNotFoundError as error:
-            if error.name is None or error.name.split(".")[0] == "cs336":
-                raise
-            raise MissingDependencyError(
-                f"this command needs {error.name}, which is not installed; get it with: pip install 'cs336[torch]'"
-            ) from error
         return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Finds the command; of a name that is none, says what was meant."""
+        if not args[0].startswith("-") and self.get_command(ctx, args[0]) is None:
+            near = difflib.get_close_matches(args[0], self.commands_at, n=1)
+            hint = f"; did you mean {near[0]!r}?" if near else f"; there are {', '.join(self.commands_at)}"
+            ctx.fail(f"no such command: {args[0]}{hint}")
+        return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Writes the list of commands without importing them."""

@@ -15,7 +15,7 @@ from cs336.cli.train import next_step, train_with_progress
 from cs336.data import stories, write_stories
 from cs336.data.storyteller.generate import END_OF_TEXT
 from cs336.errors import ConfigError, DataError, TextEncodingError
-from cs336.generate import generate_stream
+from cs336.generation import generate_stream
 from cs336.tokenizer import Tokenizer, train_bpe
 from cs336.training import RunConfig, load_run, make_config
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -10,13 +11,24 @@ from typing import Any
 
 import click
 
-json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of a table.")
+which_option = click.option(
+    "--which",
+    type=click.Choice(["last", "best"]),
+    default="last",
+    show_default=True,
+    help="The weights of the last checkpoint, or those with the lowest validation loss.",
+)
+device_option = click.option(
+    "--device", default="auto", show_default=True, help="cpu, cuda, cuda:1, mps; auto takes a GPU if there is one."
+)
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON and nothing else.")
 
 
 def show(values: Mapping[str, Any], *, as_json: bool, title: str | None = None) -> None:
     """Prints named values as a table with two columns, or as JSON."""
     if as_json:
-        click.echo(json.dumps(values, indent=2))
+        finite = {name: None if _is_infinite(value) else value for name, value in values.items()}
+        click.echo(json.dumps(finite, indent=2, allow_nan=False))
         return
     from rich.box import SIMPLE
     from rich.console import Console
@@ -30,6 +42,11 @@ def show(values: Mapping[str, Any], *, as_json: bool, title: str | None = None) 
         # As Text, because a token such as "[/b]" or ":x:" is neither markup nor an emoji.
         table.add_row(name.replace("_", " "), Text(text_of(value)))
     Console(highlight=False).print(table)
+
+
+def _is_infinite(value: Any) -> bool:
+    """Whether JSON has no word for a value: infinities and NaN, which become null."""
+    return isinstance(value, float) and not math.isfinite(value)
 
 
 def text_of(value: Any) -> str:

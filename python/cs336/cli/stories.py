@@ -8,6 +8,7 @@ from pathlib import Path
 
 import click
 
+from cs336.cli.paths import output_file
 from cs336.cli.show import json_option, show
 
 
@@ -23,7 +24,7 @@ def size_of(ctx: click.Context, param: click.Parameter, value: str | None) -> in
 
 @click.command()
 @click.option("--count", type=click.IntRange(min=1), help="How many stories.")
-@click.option("--size", callback=size_of, help="How many bytes at least: 500kB, 10MB.")
+@click.option("--size", metavar="SIZE", callback=size_of, help="How many bytes at least, such as 500kB or 10MB.")
 @click.option("--seed", default=0, show_default=True, help="Other seeds tell other stories.")
 @click.option("--output", type=click.Path(path_type=Path), help="The file to write; without it, standard output.")
 @json_option
@@ -42,7 +43,7 @@ def command(count: int | None, size: int | None, seed: int, output: Path | None,
     if output is not None:
         if size is None and count is None:
             count = 1000
-        stats = write_stories(output, count=count, size=size, seed=seed)
+        stats = write_stories(output_file(output), count=count, size=size, seed=seed)
         show(dataclasses.asdict(stats), as_json=as_json)
         return
     if as_json:

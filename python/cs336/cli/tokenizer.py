@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import errno
 import os
 import sys
 import time
@@ -13,6 +12,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
+from cs336.cli.lazy import GroupInOrder
+from cs336.cli.paths import output_file
 from cs336.cli.show import json_option, readable, show
 from cs336.errors import DataError, TokenIdError
 
@@ -31,11 +32,15 @@ special_option = click.option(
     help="What special tokens in the text are: themselves, plain text, or an error.",
 )
 tokenizer_option = click.option(
-    "--tokenizer", "tokenizer_path", type=click.Path(path_type=Path), required=True, help="A tokenizer.json."
+    "--tokenizer",
+    "tokenizer_path",
+    type=click.Path(path_type=Path),
+    required=True,
+    help="A tokenizer.json, from `tokenizer train`.",
 )
 
 
-@click.group()
+@click.group(cls=GroupInOrder)
 def command() -> None:
     """Train and use byte-level BPE tokenizers."""
 
@@ -66,14 +71,16 @@ def train(
     threads: int | None,
     as_json: bool,
 ) -> None:
-    """Train a tokenizer on text files, each of them a document.
+    """Learn a tokenizer from text files.
+
+    Each file is a document, or several with special tokens between them.
 
     \b
     Example: cs336 tokenizer train stories.txt --vocab-size 2000 --output tokenizer.json
     """
     from cs336.tokenizer import train_bpe
 
-    _check_folder(output)
+    output = output_file(output)
     started = time.perf_counter()
     tokenizer = train_bpe(
         list(inputs),
@@ -114,7 +121,9 @@ def encode(
     threads: int | None,
     as_json: bool,
 ) -> None:
-    """Encode the text file SOURCE into the token file TARGET (.npy, with a JSON sidecar).
+    """Turn a text into token ids.
+
+    SOURCE is a text file, TARGET the token file to write: a .npy array, with a .json beside it that describes it.
 
     \b
     Example: cs336 tokenizer encode stories.txt stories.npy --tokenizer tokenizer.json
@@ -131,6 +140,7 @@ def encode(
         return
     assert source is not None
     assert target is not None
+    target = output_file(target)
     started = time.perf_counter()
     progress = False if as_json else None
     stats = tokenizer.encode_file(source, target, special=special, threads=threads, progress=progress)
@@ -143,7 +153,9 @@ def encode(
 @click.option("--ids", help='Decode these ids: "1 2 3".')
 @click.option("--output", type=click.Path(path_type=Path), help="The text file to write; without it, standard output.")
 def decode(source: Path | None, tokenizer_path: Path, ids: str | None, output: Path | None) -> None:
-    """Turn the token file SOURCE, or --ids, back into text.
+    """Turn token ids back into text.
+
+    SOURCE is a token file, from `tokenizer encode`.
 
     \b
     Example: cs336 tokenizer decode stories.npy --tokenizer tokenizer.json --output back.txt
@@ -173,7 +185,7 @@ def decode(source: Path | None, tokenizer_path: Path, ids: str | None, output: P
         sys.stdout.buffer.writelines(pieces)
         sys.stdout.buffer.flush()
         return
-    _check_folder(output)
+    output = output_file(output)
     aside = output.with_name(f".{output.name}.{os.getpid()}")
     try:
         with aside.open("wb") as file_out:
@@ -188,7 +200,9 @@ def decode(source: Path | None, tokenizer_path: Path, ids: str | None, output: P
 @click.argument("text_path", metavar="[TEXT]", type=click.Path(path_type=Path), required=False)
 @json_option
 def inspect(tokenizer_path: Path, text_path: Path | None, as_json: bool) -> None:
-    """Describe a tokenizer, and how well it compresses a text.
+    """Describe a tokenizer.
+
+    With the text file TEXT, tell how well it compresses that, too.
 
     \b
     Example: cs336 tokenizer inspect tokenizer.json stories.txt
@@ -214,14 +228,6 @@ def inspect(tokenizer_path: Path, text_path: Path | None, as_json: bool) -> None
             "tokens_per_word": tokens / max(len(text.split()), 1),
         }
     show(values, as_json=as_json)
-
-
-def _check_folder(output: Path) -> None:
-    """Says before the work, not after it, that the result has no place to go."""
-    if not output.parent.is_dir():
-        raise FileNotFoundError(errno.ENOENT, "No such folder; make it first", str(output.parent))
-    if output.is_dir():
-        raise IsADirectoryError(errno.EISDIR, "Is a folder; name a file in it", str(output))
 
 
 def _longest(tokenizer: Tokenizer, count: int) -> list[str]:

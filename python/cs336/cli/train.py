@@ -15,10 +15,10 @@ from cs336.training.metrics import Row
 
 
 @click.command(context_settings={"ignore_unknown_options": True, "allow_extra_args": True})
-@click.option("--config", "config_path", type=click.Path(path_type=Path), help="A TOML file.")
-@click.option("--preset", help="A model by name, such as tinystories-2025.")
-@click.option("--run", "run_dir", type=click.Path(path_type=Path), help="The folder of the new run.")
-@click.option("--resume", type=click.Path(path_type=Path), help="Go on with this run.")
+@click.option("--config", "config_path", type=click.Path(path_type=Path), help="A TOML file with those sections.")
+@click.option("--preset", help="A known model: tinystories-2025, gpt2-small, ...")
+@click.option("--run", "run_dir", type=click.Path(path_type=Path), help="The folder of a new run.")
+@click.option("--resume", type=click.Path(path_type=Path), help="The folder of a run to go on with.")
 @json_option
 @click.pass_context
 def command(

@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from cs336.extra import needs_extra
+
 if TYPE_CHECKING:
     from cs336.data.batches import get_batch, sequential_batches
     from cs336.data.storyteller import stories, write_stories
@@ -37,4 +39,5 @@ _HOME = {
 def __getattr__(name: str) -> Any:
     if name not in _HOME:
         raise AttributeError(f"module 'cs336.data' has no attribute {name!r}")
-    return getattr(importlib.import_module(f"cs336.data.{_HOME[name]}"), name)
+    with needs_extra(f"cs336.data.{name}"):
+        return getattr(importlib.import_module(f"cs336.data.{_HOME[name]}"), name)

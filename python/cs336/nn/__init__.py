@@ -4,25 +4,19 @@ attention, block, transformer.
 
 from __future__ import annotations
 
-from cs336.errors import MissingDependencyError
+from cs336.extra import needs_extra
 
-try:
-    import torch as _torch  # noqa: F401
-except ModuleNotFoundError as error:
-    raise MissingDependencyError(
-        "cs336.nn needs torch, which is not installed; get it with: pip install 'cs336[torch]'"
-    ) from error
-
-from cs336.nn.attention import MultiheadSelfAttention
-from cs336.nn.block import TransformerBlock
-from cs336.nn.cache import KeyValueCache
-from cs336.nn.embedding import Embedding
-from cs336.nn.feedforward import FeedForward, SwiGLU
-from cs336.nn.functional import cross_entropy, gelu, gelu_tanh, relu2, scaled_dot_product_attention, silu, softmax
-from cs336.nn.linear import Linear
-from cs336.nn.norm import LayerNorm, RMSNorm
-from cs336.nn.rope import RotaryPositionalEmbedding
-from cs336.nn.transformer import TransformerLM
+with needs_extra("cs336.nn"):
+    from cs336.nn.attention import MultiheadSelfAttention
+    from cs336.nn.block import TransformerBlock
+    from cs336.nn.cache import KeyValueCache
+    from cs336.nn.embedding import Embedding
+    from cs336.nn.feedforward import FeedForward, SwiGLU
+    from cs336.nn.functional import cross_entropy, gelu, gelu_tanh, relu2, scaled_dot_product_attention, silu, softmax
+    from cs336.nn.linear import Linear
+    from cs336.nn.norm import LayerNorm, RMSNorm
+    from cs336.nn.rope import RotaryPositionalEmbedding
+    from cs336.nn.transformer import TransformerLM
 
 __all__ = [
     "Embedding",

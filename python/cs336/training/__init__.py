@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from cs336.training.checkpoint import load_checkpoint, save_checkpoint
-from cs336.training.config import (
-    DataConfig,
-    OptimizerConfig,
-    RunConfig,
-    TrainingConfig,
-    load_config,
-    make_config,
-    to_toml,
-)
-from cs336.training.evaluate import EvalResult, evaluate
-from cs336.training.loop import TrainResult, train
-from cs336.training.run import load_run
+from cs336.extra import needs_extra
+
+with needs_extra("cs336.training"):
+    from cs336.training.checkpoint import load_checkpoint, save_checkpoint
+    from cs336.training.config import (
+        DataConfig,
+        OptimizerConfig,
+        RunConfig,
+        TrainingConfig,
+        load_config,
+        make_config,
+        to_toml,
+    )
+    from cs336.training.evaluate import EvalResult, evaluate
+    from cs336.training.loop import TrainResult, train
+    from cs336.training.run import load_run
 
 __all__ = [
     "DataConfig",

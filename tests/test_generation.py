@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from cs336.config import ModelConfig
 from cs336.errors import ConfigError, NonFiniteLossError, TokenIdError
-from cs336.generate import generate, generate_ids, generate_stream
+from cs336.generation import generate, generate_ids, generate_stream
 from cs336.nn import TransformerLM
 
 END = 256

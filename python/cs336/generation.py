@@ -14,17 +14,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Protocol
 
-from cs336.errors import ConfigError, MissingDependencyError, NonFiniteLossError, TokenIdError
+from cs336.errors import ConfigError, NonFiniteLossError, TokenIdError
+from cs336.extra import needs_extra
 
-try:
+with needs_extra("cs336.generate"):
     import torch
-except ModuleNotFoundError as error:
-    raise MissingDependencyError(
-        "cs336.generate needs torch, which is not installed; get it with: pip install 'cs336[torch]'"
-    ) from error
-from torch import Tensor
+    from torch import Tensor
 
-from cs336.nn import KeyValueCache, TransformerLM
+    from cs336.nn import KeyValueCache, TransformerLM
 
 __all__ = ["END_OF_TEXT", "generate", "generate_ids", "generate_stream"]
 
