@@ -28,7 +28,7 @@ from cs336.training import (
     to_toml,
     train,
 )
-from cs336.training import files as files_module
+from cs336 import files as files_module
 from cs336.training.checkpoint import checkpoints
 from cs336.training.config import RunConfig
 from cs336.training.metrics import read_rows

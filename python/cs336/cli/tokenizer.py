@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import errno
-import os
 import sys
 import time
 from collections.abc import Iterable
@@ -15,6 +13,7 @@ import click
 
 from cs336.cli.show import json_option, readable, show
 from cs336.errors import DataError, TokenIdError
+from cs336.files import check_target, whole_file
 
 if TYPE_CHECKING:
     from cs336.tokenizer import Tokenizer
@@ -73,7 +72,7 @@ def train(
     """
     from cs336.tokenizer import train_bpe
 
-    _check_folder(output)
+    check_target(output)  # before the work, not after it
     started = time.perf_counter()
     tokenizer = train_bpe(
         list(inputs),
@@ -165,7 +164,7 @@ def decode(source: Path | None, tokenizer_path: Path, ids: str | None, output: P
         assert source is not None
         file = open_tokens(source)
         if file.info is not None and file.info.vocabulary_hash != tokenizer.hash:
-            raise DataError(f"{source} was encoded with another tokenizer than {tokenizer_path}")
+            raise DataError(f"{source} was encoded with another tokenizer than {tokenizer_path}; give the one it was")
         tokens = file.tokens
         starts = range(0, len(tokens), DECODE_BLOCK)
         pieces = (tokenizer.decode_bytes(tokens[start : start + DECODE_BLOCK]) for start in starts)
@@ -173,14 +172,8 @@ def decode(source: Path | None, tokenizer_path: Path, ids: str | None, output: P
         sys.stdout.buffer.writelines(pieces)
         sys.stdout.buffer.flush()
         return
-    _check_folder(output)
-    aside = output.with_name(f".{output.name}.{os.getpid()}")
-    try:
-        with aside.open("wb") as file_out:
-            file_out.writelines(pieces)
-        aside.replace(output)
-    finally:
-        aside.unlink(missing_ok=True)
+    with whole_file(output) as aside, aside.open("wb") as file_out:
+        file_out.writelines(pieces)
 
 
 @command.command()
@@ -214,14 +207,6 @@ def inspect(tokenizer_path: Path, text_path: Path | None, as_json: bool) -> None
             "tokens_per_word": tokens / max(len(text.split()), 1),
         }
     show(values, as_json=as_json)
-
-
-def _check_folder(output: Path) -> None:
-    """Says before the work, not after it, that the result has no place to go."""
-    if not output.parent.is_dir():
-        raise FileNotFoundError(errno.ENOENT, "No such folder; make it first", str(output.parent))
-    if output.is_dir():
-        raise IsADirectoryError(errno.EISDIR, "Is a folder; name a file in it", str(output))
 
 
 def _longest(tokenizer: Tokenizer, count: int) -> list[str]:
