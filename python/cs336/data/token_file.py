@@ -71,10 +71,10 @@ def open_tokens(path: str | Path) -> TokenFile:
 
 
 def _map(path: Path) -> Tokens:
-    if path.is_dir():
-        raise IsADirectoryError(errno.EISDIR, "this is a folder; give the .npy file in it", str(path))
     try:
         with explained(path):
+            if path.is_dir():
+                raise IsADirectoryError(errno.EISDIR, "this is a folder; give the .npy file in it", str(path))
             with path.open("rb") as file:
                 if file.read(len(MAGIC_PREFIX)) != MAGIC_PREFIX:  # NumPy would take it for a pickle, or an archive
                     raise DataError(f"{path} is not a .npy file; give a file of token ids, or encode the text again")

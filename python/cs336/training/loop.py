@@ -77,7 +77,9 @@ def _check_folder(folder: RunFolder, config: RunConfig, resume: bool) -> None:
         return
     # A start that was killed before it wrote the configuration leaves no more than these.
     harmless = (folder.tokenizer.name,)
-    if folder.path.exists() and any(p.name not in harmless and p.name[0] != "." for p in folder.path.iterdir()):
+    with explained(folder.path):
+        names = [path.name for path in folder.path.iterdir()] if folder.path.exists() else []
+    if any(name not in harmless and name[0] != "." for name in names):
         raise ConfigError(
             f"{folder.path} is not empty; go on with it by `cs336 train --resume {folder.path}`, or name another folder"
         )

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal
 import torch
 
 from cs336.errors import CheckpointError, ConfigError
+from cs336.files import explained
 from cs336.nn import TransformerLM
 from cs336.training.checkpoint import WEIGHTS, checkpoints, load_weights, verify
 from cs336.training.config import RunConfig, load_config
@@ -55,12 +56,13 @@ class RunFolder:
 
     def check(self) -> None:
         """Raises CheckpointError where this is not the folder of a run."""
-        if not self.path.is_dir():
-            raise CheckpointError(f"there is no run folder {self.path}; name one that `cs336 train` has made")
-        if not self.config.exists():
-            raise CheckpointError(
-                f"{self.path} is no run folder: it has no {self.config.name}; name one that `cs336 train` has made"
-            )
+        with explained(self.path):
+            if not self.path.is_dir():
+                raise CheckpointError(f"there is no run folder {self.path}; name one that `cs336 train` has made")
+            if not self.config.exists():
+                raise CheckpointError(
+                    f"{self.path} is no run folder: it has no {self.config.name}; name one that `cs336 train` has made"
+                )
 
     def last_whole_checkpoint(self) -> tuple[Path | None, list[str]]:
         """The newest checkpoint that is not damaged, and what is wrong with newer ones."""
