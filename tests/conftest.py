@@ -1,6 +1,11 @@
+import os
 from pathlib import Path
 
 import pytest
+
+# Before torch is imported: the models of the tests are so small that a second thread only waits for the first, and a
+# busy machine makes it wait for long.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 @pytest.fixture(scope="session")

@@ -1,32 +1,59 @@
-"""Runs the command as a user does, and keeps one tiny trained run for the tests of a session."""
+"""Runs the command in this process, and keeps one tiny trained run for the tests of a session.
+
+A process of its own for each call would spend its time on importing torch. What only a process can show (exit at a
+signal, a closed pipe, what is imported) stands in the tests that start one.
+"""
 
 from __future__ import annotations
 
+import io
 import os
-import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import chdir
+from dataclasses import dataclass
 from pathlib import Path
+from unittest import mock
 
 import pytest
 
-Done = subprocess.CompletedProcess[str]
-Command = Callable[..., Done]
+from cs336.cli import main
 
 TINY = ["--stories", "300", "--steps", "4", "--vocab-size", "300"]
 
 
+@dataclass
+class Done:
+    """How a call ended, and what it printed."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+Command = Callable[..., Done]
+
+
 def call(*words: str | Path, cwd: Path) -> Done:
-    return subprocess.run(
-        [sys.executable, "-m", "cs336", *map(str, words)],
-        cwd=cwd,
-        env=os.environ | {"OMP_NUM_THREADS": "1", "NO_COLOR": "1", "COLUMNS": "100"},
-        capture_output=True,
-        text=True,
-        encoding="utf-8",
-        check=False,
-        timeout=120,
-    )
+    """What ``cs336 WORDS`` does, from the words to the exit status."""
+    # Files as a process has them: text on top of bytes, and no terminal.
+    out, err = (io.TextIOWrapper(io.BytesIO(), encoding="utf-8", newline="") for _ in range(2))
+    with (
+        chdir(cwd),
+        mock.patch.object(sys, "argv", ["cs336", *map(str, words)]),
+        mock.patch.dict(os.environ, {"NO_COLOR": "1", "COLUMNS": "100"}),
+        mock.patch.multiple(sys, stdout=out, stderr=err),
+    ):
+        status: object = 0
+        try:
+            main()
+        except SystemExit as stop:
+            status = stop.code or 0
+    for stream in (out, err):
+        stream.flush()
+    texts = [stream.buffer.getvalue().decode("utf-8") for stream in (out, err)]  # type: ignore[attr-defined]
+    assert isinstance(status, int), status
+    return Done(status, *texts)
 
 
 @pytest.fixture

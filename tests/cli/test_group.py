@@ -80,9 +80,10 @@ def test_errors_are_one_line(monkeypatch, capsys, raising, status, message):
     assert run_main(monkeypatch, capsys, raising, "any") == (status, message)
 
 
-def test_debug_shows_the_traceback_wherever_it_stands(cs336):
+def test_debug_shows_the_traceback_wherever_it_stands(tmp_path):
     for words in (["--debug", "tokenizer", "inspect", "none.json"], ["tokenizer", "inspect", "none.json", "--debug"]):
-        done = cs336(*words)
+        line = [sys.executable, "-m", "cs336", *words]
+        done = subprocess.run(line, cwd=tmp_path, capture_output=True, text=True, check=False)
         assert done.returncode != 0
         assert "Traceback" in done.stderr
 

@@ -1,20 +1,15 @@
 from __future__ import annotations
 
 import dataclasses
-import errno
 import io
 import json
-import os
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from runs import CLOCK, MODEL, changed, rows_of
 
 from cs336.errors import CheckpointError, ConfigError, DataError, NonFiniteLossError
 from cs336.optim import AdamW
@@ -28,165 +23,7 @@ from cs336.training import (
     to_toml,
     train,
 )
-from cs336.training import files as files_module
-from cs336.training.checkpoint import checkpoints
 from cs336.training.config import RunConfig
-from cs336.training.metrics import read_rows
-
-CLOCK = ("seconds", "tokens_per_second", "mfu")
-MODEL = {"vocab_size": 16, "context_length": 8, "d_model": 16, "num_layers": 1, "num_heads": 2, "d_ff": 32}
-
-
-@pytest.fixture
-def raw(tmp_path: Path) -> dict[str, Any]:
-    rng = np.random.default_rng(0)
-    # A walk over 16 tokens in steps of 1 to 3: 1.1 nats a token are left to chance, the rest can be learned.
-    walk = (np.cumsum(rng.integers(1, 4, size=2000)) % 16).astype(np.uint16)
-    np.save(tmp_path / "train.npy", walk[:1600])
-    np.save(tmp_path / "valid.npy", walk[1600:])
-    return {
-        "model": MODEL | {"residual_pdrop": 0.1, "attn_pdrop": 0.1},
-        "data": {"train": str(tmp_path / "train.npy"), "valid": str(tmp_path / "valid.npy")},
-        "optimizer": {"lr": 0.01, "warmup_steps": 2},
-        "training": {
-            "steps": 12, "batch_size": 4, "eval_every": 5, "eval_batches": 2, "checkpoint_every": 4, "device": "cpu"
-        },
-    }  # fmt: skip
-
-
-def changed(raw: dict[str, Any], section: str, **values: Any) -> dict[str, Any]:
-    return raw | {section: raw[section] | values}
-
-
-def rows_of(run: Path) -> list[dict[str, Any]]:
-    return [{k: v for k, v in row.items() if k not in CLOCK} for row in read_rows(run / "metrics.jsonl")]
-
-
-def assert_same_end(run: Path, other: Path) -> None:
-    last, twin = checkpoints(run / "checkpoints")[-1], checkpoints(other / "checkpoints")[-1]
-    assert last.name == twin.name
-    assert (last / "model.safetensors").read_bytes() == (twin / "model.safetensors").read_bytes()
-    mine, theirs = (torch.load(path / "state.pt", weights_only=True) for path in (last, twin))
-    assert torch.equal(mine["rng"], theirs["rng"])
-    for first, second in zip(mine["optimizers"], theirs["optimizers"], strict=True):
-        torch.testing.assert_close(first, second, rtol=0, atol=0)
-    assert rows_of(run) == rows_of(other)
-    assert (run / "best.safetensors").read_bytes() == (other / "best.safetensors").read_bytes()
-
-
-class CrashError(Exception):
-    pass
-
-
-def stop_at(step: int, how: Any) -> Any:
-    def report(row: dict[str, Any]) -> None:
-        if row.get("step") == step and "loss" in row:
-            how()
-
-    return report
-
-
-def crash() -> None:
-    raise CrashError
-
-
-@pytest.mark.parametrize("optimizer", ["adamw", "muon", "sgd"])
-def test_a_crashed_run_ends_as_an_unbroken_one(raw: dict[str, Any], tmp_path: Path, optimizer: str) -> None:
-    config = make_config(changed(raw, "optimizer", name=optimizer))
-    whole = train(config, tmp_path / "whole")
-    for step in (3, 6, 8):  # before the first checkpoint, between two, and on one before it is written
-        with pytest.raises(CrashError):
-            train(config, tmp_path / "broken", resume=step != 3, report=stop_at(step, crash))
-    result = train(config, tmp_path / "broken", resume=True)
-    assert (result.step, result.interrupted, result.valid_loss) == (12, False, whole.valid_loss)
-    assert_same_end(tmp_path / "broken", tmp_path / "whole")
-    for name in ("config.toml", "loss.png", "metrics.jsonl"):
-        assert (tmp_path / "broken" / name).stat().st_size > 0
-
-
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_saves_and_the_run_goes_on(raw: dict[str, Any], tmp_path: Path, number: int) -> None:
-    config = make_config(raw)
-    before = signal.getsignal(number)
-    result = train(config, tmp_path / "run", report=stop_at(7, lambda: os.kill(os.getpid(), number)))
-    assert signal.getsignal(number) is before
-    assert (result.step, result.interrupted) == (7, True)
-    assert checkpoints(tmp_path / "run/checkpoints")[-1].name == "step-00000007"
-    train(config, tmp_path / "run", resume=True)
-    train(config, tmp_path / "whole")
-    assert_same_end(tmp_path / "run", tmp_path / "whole")
-
-
-SCRIPT = """
-import sys, time
-from cs336.training import load_config, train
-def report(row):
-    print(row.get("step"), flush=True)
-    time.sleep(0.03)
-train(load_config(sys.argv[1]), sys.argv[2], resume=sys.argv[3] == "resume", report=report)
-"""
-
-
-def test_kill_9_at_any_moment(raw: dict[str, Any], tmp_path: Path) -> None:
-    config = make_config(changed(raw, "training", checkpoint_every=1))
-    (tmp_path / "run.toml").write_text(to_toml(config), encoding="utf-8")
-    run = tmp_path / "broken"
-    for attempt, (lines, delay) in enumerate([(3, 0.031), (4, 0.036)]):
-        mode = "resume" if attempt else "fresh"
-        process = subprocess.Popen(
-            [sys.executable, "-c", SCRIPT, str(tmp_path / "run.toml"), str(run), mode],
-            stdout=subprocess.PIPE, env=os.environ | {"OMP_NUM_THREADS": "1"},
-        )  # fmt: skip
-        assert process.stdout is not None
-        for _ in range(lines):
-            process.stdout.readline()
-        time.sleep(delay)
-        process.kill()
-        process.wait()
-        process.stdout.close()
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        train(config, run, resume=True)
-        train(config, tmp_path / "whole")
-    finally:
-        torch.set_num_threads(threads)
-    assert_same_end(run, tmp_path / "whole")
-    assert not list(run.rglob(".aside-*"))
-
-
-def test_a_broken_newest_checkpoint_falls_back(raw: dict[str, Any], tmp_path: Path) -> None:
-    config = make_config(changed(raw, "training", keep_last=2))
-    train(config, tmp_path / "whole")
-    with pytest.raises(CrashError):
-        train(config, tmp_path / "run", report=stop_at(10, crash))
-    weights = checkpoints(tmp_path / "run/checkpoints")[-1] / "model.safetensors"
-    weights.write_bytes(weights.read_bytes()[:-7])
-    seen: list[dict[str, Any]] = []
-    train(config, tmp_path / "run", resume=True, report=seen.append)
-    assert "damaged" in seen[0]["warning"]
-    assert_same_end(tmp_path / "run", tmp_path / "whole")
-
-
-def test_a_full_disk_leaves_the_old_checkpoint(
-    raw: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    config = make_config(raw)
-    real = files_module.sync
-
-    def full(path: Path) -> None:
-        if "step-00000008" in str(path):
-            raise OSError(errno.ENOSPC, "No space left on device", str(path))
-        real(path)
-
-    monkeypatch.setattr(files_module, "sync", full)
-    with pytest.raises(OSError, match="No space"):
-        train(config, tmp_path / "run")
-    assert [p.name for p in (tmp_path / "run/checkpoints").iterdir()] == ["step-00000004"]
-    monkeypatch.undo()
-    train(config, tmp_path / "run", resume=True)
-    train(config, tmp_path / "whole")
-    assert_same_end(tmp_path / "run", tmp_path / "whole")
 
 
 def test_accumulation_equals_the_large_batch(raw: dict[str, Any], tmp_path: Path) -> None:

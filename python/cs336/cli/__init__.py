@@ -9,6 +9,7 @@ import click
 
 from cs336.cli.lazy import LazyGroup
 from cs336.errors import Cs336Error
+from cs336.files import advise
 
 __all__ = ["cli", "main"]
 
@@ -66,9 +67,9 @@ def main() -> None:
 
 
 def explain(error: OSError) -> str:
-    """The system's reason with the file it is about, without Python's numbers and quotes."""
-    reason = error.strerror or str(error)
-    if error.filename is None or str(error.filename) in reason:
+    """The system's reason with the file it is about and what to do, without Python's numbers and quotes."""
+    reason = advise(error)
+    if error.filename is None or f" {error.filename}:" in reason:
         return reason
     return f"{error.filename}: {reason}"
 

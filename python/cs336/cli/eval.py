@@ -38,7 +38,7 @@ def command(
         raise DataError(f"{run} has no validation tokens of its own; name a token file with --tokens")
     file = open_tokens(path)
     if file.info is not None and tokenizer is not None and file.info.vocabulary_hash != tokenizer.hash:
-        raise DataError(f"{path} was encoded with another tokenizer than that of {run}")
+        raise DataError(f"{path} was encoded with another tokenizer than that of {run}; encode the text with that one")
     check_tokens(file.tokens, config.model.vocab_size)
     result = evaluate(
         model,

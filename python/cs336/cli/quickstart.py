@@ -15,6 +15,7 @@ from cs336.cli.train import next_step, train_with_progress
 from cs336.data import stories, write_stories
 from cs336.data.storyteller.generate import END_OF_TEXT
 from cs336.errors import ConfigError, DataError, TextEncodingError
+from cs336.files import whole_file
 from cs336.generation import generate_stream
 from cs336.tokenizer import Tokenizer, train_bpe
 from cs336.training import RunConfig, load_run, make_config
@@ -76,11 +77,11 @@ def command(
     for place in (folder, work):
         if place.exists() and not (place.is_dir() and next(place.iterdir(), None) is None):
             raise ConfigError(f"{place} exists and is not an empty folder; name another with --run")
-    work.mkdir(parents=True, exist_ok=True)
     train_text, valid_text = work / "train.txt", work / "valid.txt"
 
     _title("1. Text")
     if data is None:
+        work.mkdir(parents=True, exist_ok=True)
         write_stories(train_text, count=story_count, seed=seed)
         write_stories(valid_text, count=max(story_count // 20, 20), seed=seed + 1)
         click.echo(f"{story_count:,} built-in stories, one of them:\n\n{next(iter(stories(1, seed)))}")
@@ -114,7 +115,8 @@ def command(
     _title("5. Samples")
     samples = write_samples(folder, seed, first_words(valid_text))
     watch.lap("samples")
-    (folder / "samples.txt").write_text(samples, encoding="utf-8")
+    with whole_file(folder / "samples.txt") as aside:
+        aside.write_text(samples, encoding="utf-8")
 
     _title("Done")
     show(
@@ -187,8 +189,10 @@ def split_text(source: Path, train: Path, valid: Path) -> None:
         while text[wanted] & 0xC0 == 0x80:  # never inside a character
             wanted -= 1
         mark, cut = b"", wanted
-    train.write_bytes(text[: cut + len(mark)])
-    valid.write_bytes(text[cut + len(mark) :])
+    train.parent.mkdir(parents=True, exist_ok=True)  # only now that the text is known to be good
+    for target, part in ((train, text[: cut + len(mark)]), (valid, text[cut + len(mark) :])):
+        with whole_file(target) as aside:
+            aside.write_bytes(part)
 
 
 def first_words(text: Path, count: int = 4) -> str:

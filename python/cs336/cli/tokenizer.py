@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 import sys
 import time
 from collections.abc import Iterable
@@ -16,6 +15,7 @@ from cs336.cli.lazy import GroupInOrder
 from cs336.cli.paths import output_file
 from cs336.cli.show import json_option, readable, show
 from cs336.errors import DataError, TokenIdError
+from cs336.files import whole_file
 
 if TYPE_CHECKING:
     from cs336.tokenizer import Tokenizer
@@ -177,7 +177,7 @@ def decode(source: Path | None, tokenizer_path: Path, ids: str | None, output: P
         assert source is not None
         file = open_tokens(source)
         if file.info is not None and file.info.vocabulary_hash != tokenizer.hash:
-            raise DataError(f"{source} was encoded with another tokenizer than {tokenizer_path}")
+            raise DataError(f"{source} was encoded with another tokenizer than {tokenizer_path}; give the one it was")
         tokens = file.tokens
         starts = range(0, len(tokens), DECODE_BLOCK)
         pieces = (tokenizer.decode_bytes(tokens[start : start + DECODE_BLOCK]) for start in starts)
@@ -185,14 +185,8 @@ def decode(source: Path | None, tokenizer_path: Path, ids: str | None, output: P
         sys.stdout.buffer.writelines(pieces)
         sys.stdout.buffer.flush()
         return
-    output = output_file(output)
-    aside = output.with_name(f".{output.name}.{os.getpid()}")
-    try:
-        with aside.open("wb") as file_out:
-            file_out.writelines(pieces)
-        aside.replace(output)
-    finally:
-        aside.unlink(missing_ok=True)
+    with whole_file(output_file(output)) as aside, aside.open("wb") as file_out:
+        file_out.writelines(pieces)
 
 
 @command.command()

@@ -12,6 +12,7 @@ from cs336.cli.show import json_option, progress_bar, show
 from cs336.training import RunConfig, TrainResult, load_config
 from cs336.training import train as run_training
 from cs336.training.metrics import Row
+from cs336.training.run import RunFolder
 
 
 @click.command(context_settings={"ignore_unknown_options": True, "allow_extra_args": True})
@@ -44,10 +45,9 @@ def command(
     if resume is not None:
         if config_path is not None or preset is not None or run_dir is not None or overrides:
             raise click.UsageError("--resume takes the configuration from the run; give nothing else")
-        config_file = resume / "config.toml"
-        if not config_file.exists():
-            raise click.UsageError(f"{resume} is no run folder: it has no config.toml")
-        result = train_with_progress(load_config(config_file), resume, resume=True, quiet=as_json)
+        folder = RunFolder(resume)
+        folder.check()
+        result = train_with_progress(load_config(folder.config), resume, resume=True, quiet=as_json)
     else:
         if run_dir is None:
             raise click.UsageError("name the folder of the new run with --run, or a run to go on with --resume")

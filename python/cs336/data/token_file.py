@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,7 @@ import numpy.typing as npt
 from numpy.lib.format import MAGIC_PREFIX
 
 from cs336.errors import DataError
+from cs336.files import explained
 
 Tokens = npt.NDArray[Any]
 
@@ -70,16 +72,17 @@ def open_tokens(path: str | Path) -> TokenFile:
 
 def _map(path: Path) -> Tokens:
     try:
-        with path.open("rb") as file:
-            if file.read(len(MAGIC_PREFIX)) != MAGIC_PREFIX:  # NumPy would take it for a pickle, or an archive
-                raise DataError(f"{path} is not a .npy file; give a file of token ids, or encode the text again")
-        return np.asanyarray(np.load(path, mmap_mode="r", allow_pickle=False))
+        with explained(path):
+            if path.is_dir():
+                raise IsADirectoryError(errno.EISDIR, "this is a folder; give the .npy file in it", str(path))
+            with path.open("rb") as file:
+                if file.read(len(MAGIC_PREFIX)) != MAGIC_PREFIX:  # NumPy would take it for a pickle, or an archive
+                    raise DataError(f"{path} is not a .npy file; give a file of token ids, or encode the text again")
+            return np.asanyarray(np.load(path, mmap_mode="r", allow_pickle=False))
     except FileNotFoundError as error:
         raise FileNotFoundError(
             error.errno, "there is no such token file; check the path, or encode the text first", str(path)
         ) from error
-    except IsADirectoryError as error:
-        raise IsADirectoryError(error.errno, "this is a folder; give the .npy file in it", str(path)) from error
     except DataError:
         raise
     except (ValueError, EOFError) as error:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import pickle
+import re
 import shutil
 import zipfile
 from pathlib import Path
@@ -15,25 +17,25 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from cs336.errors import CheckpointError
-from cs336.training.files import whole_file, whole_folder
+from cs336.files import explained, whole_file, whole_folder
 
 WEIGHTS, STATE, MANIFEST = "model.safetensors", "state.pt", "manifest.json"
 
 
 def save_checkpoint(
-    target: str | Path | IO[bytes], model: torch.nn.Module, optimizer: torch.optim.Optimizer, step: int
+    target: str | os.PathLike[str] | IO[bytes], model: torch.nn.Module, optimizer: torch.optim.Optimizer, step: int
 ) -> None:
     """Writes a model, its optimizer and the number of steps done to one file. A path gets a whole file or none."""
     state = {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "step": step}
-    if isinstance(target, str | Path):
+    if isinstance(target, str | os.PathLike):
         with whole_file(Path(target)) as aside:
-            torch.save(state, aside)
+            _torch_save(state, aside)
     else:
         torch.save(state, target)
 
 
 def load_checkpoint(
-    source: str | Path | IO[bytes], model: torch.nn.Module, optimizer: torch.optim.Optimizer | None = None
+    source: str | os.PathLike[str] | IO[bytes], model: torch.nn.Module, optimizer: torch.optim.Optimizer | None = None
 ) -> int:
     """Reads what ``save_checkpoint`` wrote into a model and an optimizer; returns the number of steps done.
 
@@ -69,7 +71,7 @@ def save_run_checkpoint(
     }
     with whole_folder(final) as aside:
         save_weights(aside / WEIGHTS, model)
-        torch.save(state, aside / STATE)
+        _torch_save(state, aside / STATE)
         sums = {name: _checksum(aside / name) for name in (WEIGHTS, STATE)}
         (aside / MANIFEST).write_text(json.dumps({"step": step, "sha256": sums}, indent=1), encoding="utf-8")
     kept = [path for path in checkpoints(folder) if path.name <= final.name]
@@ -86,16 +88,18 @@ def checkpoints(folder: Path) -> list[Path]:
 
 
 def verify(checkpoint: Path) -> None:
-    """Raises CheckpointError unless every file is there with the checksum written when it was saved."""
+    """Raises CheckpointError unless every file is there with the checksum written when it was saved.
+
+    A file that can't be read at the moment says nothing about the checkpoint: that stays an OSError.
+    """
     try:
-        sums = json.loads((checkpoint / MANIFEST).read_text("utf-8"))["sha256"]
-        for name in (WEIGHTS, STATE):
-            if _checksum(checkpoint / name) != sums[name]:
-                raise CheckpointError(f"{checkpoint / name} is damaged: its checksum is not the one it was saved with")
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        if isinstance(error, CheckpointError):
-            raise
+        with explained(checkpoint):
+            sums = json.loads((checkpoint / MANIFEST).read_text("utf-8"))["sha256"]
+            damaged = [name for name in (WEIGHTS, STATE) if _checksum(checkpoint / name) != sums[name]]
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError, ValueError, KeyError, TypeError) as error:
         raise CheckpointError(f"{checkpoint} is not a whole checkpoint: {error}") from error
+    if damaged:
+        raise CheckpointError(f"{checkpoint / damaged[0]} is damaged: its checksum is not the one it was saved with")
 
 
 def load_run_checkpoint(checkpoint: Path, model: torch.nn.Module, optimizers: list[torch.optim.Optimizer]) -> int:
@@ -113,25 +117,49 @@ def load_run_checkpoint(checkpoint: Path, model: torch.nn.Module, optimizers: li
 
 def save_weights(path: Path, model: torch.nn.Module) -> None:
     """Writes weights as safetensors under their public names; a tied head is stored once."""
-    save_file({name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}, path)
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
+    try:
+        save_file(tensors, path)
+    except SafetensorError as error:
+        # A full disk comes with its number in the text only.
+        number = re.search(r"\(os error (\d+)\)", str(error))
+        if number is None:
+            raise
+        raise OSError(int(number[1]), os.strerror(int(number[1])), str(path)) from error
 
 
 def load_weights(path: Path, model: torch.nn.Module) -> None:
     """Reads weights into a model; raises CheckpointError where they are damaged or do not fit."""
     try:
-        model.load_state_dict(load_file(path))
-    except (SafetensorError, RuntimeError, OSError) as error:
+        with explained(path):
+            tensors = load_file(path)
+        model.load_state_dict(tensors)
+    except (SafetensorError, RuntimeError) as error:
         raise CheckpointError(f"{path} does not hold the weights of this model: {error}") from error
 
 
-def _torch_load(source: str | Path | IO[bytes]) -> dict[str, Any]:
+def _torch_save(state: dict[str, Any], path: Path) -> None:
     try:
-        state: dict[str, Any] = torch.load(source, map_location="cpu", weights_only=True)
-        return state
-    except FileNotFoundError:
+        with path.open("wb") as file:
+            torch.save(state, file)
+    except RuntimeError as error:
+        # torch's writer trips over what the system refused, while it cleans up; the refusal is what there is to say.
+        if isinstance(error.__context__, OSError):
+            raise error.__context__ from None
         raise
+
+
+def _torch_load(source: str | os.PathLike[str] | IO[bytes]) -> dict[str, Any]:
+    where = source if isinstance(source, str | os.PathLike) else "the file"
+    try:
+        with explained(where):
+            state: dict[str, Any] = torch.load(source, map_location="cpu", weights_only=True)
+        return state
     except (RuntimeError, EOFError, pickle.UnpicklingError, zipfile.BadZipFile, ValueError, KeyError) as error:
-        raise CheckpointError(f"{source} is not a whole checkpoint: {error}") from error
+        # torch's own text is left to the traceback: it advises to load without `weights_only`, which executes code.
+        raise CheckpointError(
+            f"{where} is not a whole checkpoint: it is cut short, damaged, or something else; take an earlier one"
+        ) from error
 
 
 def _checksum(path: Path) -> str:

@@ -16,6 +16,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from cs336.config import ModelConfig, preset
 from cs336.errors import ConfigError
+from cs336.files import explained
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -137,15 +138,23 @@ def load_config(path: str | Path | None, overrides: Mapping[str, str] | None = N
     """Reads a TOML file, if given, and puts the overrides on top: ``{"model.d-model": "512"}``.
 
     ``preset`` in the section ``model`` names a known model that the other keys change. Raises ConfigError on anything
-    that is no valid configuration, naming the key.
+    that is no valid configuration, naming the file and the key.
     """
-    raw: dict[str, Any] = {}
-    if path is not None:
-        try:
+    if path is None:
+        return make_config(_with_overrides({}, overrides or {}))
+    try:
+        with explained(path):
             raw = tomllib.loads(Path(path).read_text("utf-8"))
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-            raise ConfigError(f"{path} is not valid TOML: {error}") from error
-    for key, text in (overrides or {}).items():
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} is not valid TOML: {error}") from error
+    try:
+        return make_config(_with_overrides(raw, overrides or {}))
+    except ConfigError as error:
+        raise ConfigError(f"{path}{' with the options given' if overrides else ''}: {error}") from error
+
+
+def _with_overrides(raw: dict[str, Any], overrides: Mapping[str, str]) -> dict[str, Any]:
+    for key, text in overrides.items():
         section, _, name = key.replace("-", "_").partition(".")
         if not name:
             raise ConfigError(f"--{key} names no section; write --SECTION.KEY, as in --model.d-model 512")
@@ -153,7 +162,7 @@ def load_config(path: str | Path | None, overrides: Mapping[str, str] | None = N
         if not isinstance(raw[section], dict):
             raise ConfigError(f"{section} must be a section, not {raw[section]!r}")
         raw[section][name] = _value(text)
-    return make_config(raw)
+    return raw
 
 
 def make_config(raw: Mapping[str, Any]) -> RunConfig:
@@ -205,6 +214,7 @@ def _refuse_unknown(given: Mapping[str, Any], known: Any, what: str) -> None:
 def _explain(detail: Any) -> str:
     where = ".".join(str(part) for part in detail["loc"] if part != "ModelConfig")
     if detail["type"] == "missing":
-        return f"{where} is missing; set it in the file or with --{where.replace('_', '-')}"
+        section, _, key = where.replace("_", "-").partition(".")
+        return f"{where} is missing; set it in a file under [{section}], or with --{section}.{key or 'KEY'}"
     message = str(detail["msg"]).removeprefix("Value error, ")
     return f"{where}: {message}, not {detail['input']!r}" if detail["type"] != "value_error" else f"{where}: {message}"

@@ -25,7 +25,7 @@ from cs336.optim import SGD, AdamW, Muon, clip_grad_norm, constant_schedule, cos
 from cs336.training.checkpoint import load_run_checkpoint, save_run_checkpoint, save_weights
 from cs336.training.config import OptimizerConfig, RunConfig, load_config, to_toml
 from cs336.training.evaluate import evaluate
-from cs336.training.files import remove_leftovers, sync, whole_file
+from cs336.files import explained, remove_leftovers, sync, whole_file
 from cs336.training.metrics import Row, append_row, read_rows, rewind
 from cs336.training.plot import plot_losses
 from cs336.training.run import RunFolder, choose_device, load_tokenizer
@@ -70,15 +70,16 @@ def train(config: RunConfig, run_dir: str | Path, *, resume: bool = False, repor
 def _check_folder(folder: RunFolder, config: RunConfig, resume: bool) -> None:
     """Refuses a folder of another run, or of another configuration."""
     if resume:
-        if not folder.config.exists():
-            raise CheckpointError(f"{folder.path} is no run folder: it has no {folder.config.name}")
+        folder.check()
         changed = _differences(load_config(folder.config), config)
         if changed:
             raise ConfigError(f"the run in {folder.path} has other values for {', '.join(changed)}; start a new run")
         return
     # A start that was killed before it wrote the configuration leaves no more than these.
     harmless = (folder.tokenizer.name,)
-    if folder.path.exists() and any(p.name not in harmless and p.name[0] != "." for p in folder.path.iterdir()):
+    with explained(folder.path):
+        names = [path.name for path in folder.path.iterdir()] if folder.path.exists() else []
+    if any(name not in harmless and name[0] != "." for name in names):
         raise ConfigError(
             f"{folder.path} is not empty; go on with it by `cs336 train --resume {folder.path}`, or name another folder"
         )
@@ -86,7 +87,8 @@ def _check_folder(folder: RunFolder, config: RunConfig, resume: bool) -> None:
 
 def _create_folder(folder: RunFolder, config: RunConfig) -> None:
     """Makes the folder; the configuration comes last, because it makes the folder a run that can be resumed."""
-    folder.path.mkdir(parents=True, exist_ok=True)
+    with explained(folder.path):
+        folder.path.mkdir(parents=True, exist_ok=True)
     if config.data.tokenizer is not None:
         with whole_file(folder.tokenizer) as aside:
             shutil.copyfile(config.data.tokenizer, aside)
@@ -123,7 +125,7 @@ class _Run:
         model = self.config.model
         if file.info is not None and self.tokenizer is not None and file.info.vocabulary_hash != self.tokenizer.hash:
             raise DataError(
-                f"{path} was encoded with another tokenizer than {self.config.data.tokenizer}; encode again"
+                f"{path} was encoded with another tokenizer than {self.config.data.tokenizer}; encode the text with it again"
             )
         check_length(file.tokens, model.context_length)
         check_tokens(file.tokens, model.vocab_size)

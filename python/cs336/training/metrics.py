@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from cs336.training.files import whole_file
+from cs336.files import whole_file
 
 Row = dict[str, Any]
 

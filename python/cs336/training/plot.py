@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from cs336.training.files import whole_file
+from cs336.files import whole_file
 from cs336.training.metrics import Row
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal
 import torch
 
 from cs336.errors import CheckpointError, ConfigError
+from cs336.files import explained
 from cs336.nn import TransformerLM
 from cs336.training.checkpoint import WEIGHTS, checkpoints, load_weights, verify
 from cs336.training.config import RunConfig, load_config
@@ -53,6 +54,16 @@ class RunFolder:
         """The loss curve."""
         return self.path / "loss.png"
 
+    def check(self) -> None:
+        """Raises CheckpointError where this is not the folder of a run."""
+        with explained(self.path):
+            if not self.path.is_dir():
+                raise CheckpointError(f"there is no run folder {self.path}; name one that `cs336 train` has made")
+            if not self.config.exists():
+                raise CheckpointError(
+                    f"{self.path} is no run folder: it has no {self.config.name}; name one that `cs336 train` has made"
+                )
+
     def last_whole_checkpoint(self) -> tuple[Path | None, list[str]]:
         """The newest checkpoint that is not damaged, and what is wrong with newer ones."""
         problems = []
@@ -94,18 +105,18 @@ def load_run(
     ``last``: from the newest whole checkpoint; ``best``: the weights with the lowest validation loss.
     """
     folder = RunFolder(Path(path))
-    if not folder.config.exists():
-        raise CheckpointError(f"{path} is no run folder: it has no {folder.config.name}")
+    folder.check()
     config = load_config(folder.config)
     model = TransformerLM(config.model)
     if which == "best":
         if not folder.best.exists():
-            raise CheckpointError(f"{path} has no best weights yet; it keeps them after its first evaluation")
+            raise CheckpointError(f"{path} has no best weights yet: it keeps them after its first evaluation; ask for last")
         load_weights(folder.best, model)
     else:
         checkpoint, problems = folder.last_whole_checkpoint()
         if checkpoint is None:
-            raise CheckpointError(f"{path} has no whole checkpoint; {'; '.join(problems) or 'none was saved yet'}")
+            reason = "; ".join(problems) or "none was saved yet"
+            raise CheckpointError(f"{path} has no whole checkpoint: {reason}; train on with: cs336 train --resume {path}")
         load_weights(checkpoint / WEIGHTS, model)
     tokenizer = load_tokenizer(folder.tokenizer) if folder.tokenizer.exists() else None
     return model.to(choose_device(device)).eval(), tokenizer, config

@@ -11,7 +11,7 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 #[non_exhaustive]
 pub enum Error {
     /// The operating system refused a file.
-    #[error("cannot {action} {}: {source}", path.display())]
+    #[error("cannot {action} {}: {source}; {}", path.display(), advice(source.kind()))]
     Io {
         /// What was tried, as a verb: `read`, `write`, `create`.
         action: &'static str,
@@ -135,6 +135,21 @@ pub enum Error {
     /// An option outside what it may be.
     #[error("{0}")]
     Invalid(String),
+}
+
+/// What to do where the operating system refuses a file.
+pub fn advice(kind: io::ErrorKind) -> &'static str {
+    use io::ErrorKind::*;
+    match kind {
+        NotFound => "check the path",
+        NotADirectory => "a part of the path is a file; check the path",
+        IsADirectory => "name a file, not a folder",
+        PermissionDenied => "change its permissions, or choose another place",
+        ReadOnlyFilesystem => "choose a place that can be written to",
+        StorageFull | QuotaExceeded => "free some space, or choose another disk",
+        FileTooLarge => "raise the limit (ulimit -f), or choose another disk",
+        _ => "check the disk and the path",
+    }
 }
 
 impl Error {

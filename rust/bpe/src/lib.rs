@@ -17,7 +17,7 @@ pub mod tokenizer;
 pub mod train;
 pub mod vocab;
 
-pub use error::{Error, Result};
+pub use error::{Error, Result, advice};
 pub use job::{Job, Progress, Stage};
 pub use tokenizer::{SpecialPolicy, Tokenizer};
 pub use vocab::Vocabulary;

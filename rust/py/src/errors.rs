@@ -1,8 +1,13 @@
 //! The core's errors as Python exceptions, mapped once.
 
-use cs336_bpe::Error;
+use std::io::ErrorKind::IsADirectory;
+
+use cs336_bpe::{Error, advice};
 use pyo3::exceptions::{PyKeyboardInterrupt, PyOSError};
 use pyo3::prelude::*;
+
+/// Python's number for "is a directory", the same on every system it runs on.
+const EISDIR: i32 = 21;
 
 /// The exception of `cs336.errors` that stands for a core error; the system's own errors become `OSError`, whose
 /// constructor picks the subclass by number.
@@ -10,16 +15,13 @@ pub fn to_py(py: Python<'_>, error: Error) -> PyErr {
     let message = error.to_string();
     let class = match &error {
         Error::Io { source, path, action } => {
-            return match source.raw_os_error() {
-                Some(number) => {
-                    let reason = source.to_string();
-                    let reason = reason.split(" (os error").next().unwrap_or_default();
-                    let path = path.clone().into_os_string();
-                    PyOSError::new_err((number, format!("cannot {action}: {reason}"), path))
-                }
-                // What was found without asking the system has a kind only.
-                None => std::io::Error::new(source.kind(), message).into(),
-            };
+            let number = source.raw_os_error().or((source.kind() == IsADirectory).then_some(EISDIR));
+            // What was found without asking the system may have a kind only.
+            let Some(number) = number else { return std::io::Error::new(source.kind(), message).into() };
+            let reason = source.to_string();
+            let reason = reason.split(" (os error").next().unwrap_or_default();
+            let reason = format!("cannot {action}: {reason}; {}", advice(source.kind()));
+            return PyOSError::new_err((number, reason, path.clone().into_os_string()));
         }
         Error::NotUtf8 { .. } => "TextEncodingError",
         Error::EmptyCorpus { .. } => "CorpusError",

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import re
-import secrets
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +10,7 @@ from random import Random
 
 from cs336.data.storyteller.cast import introduce, make_scene
 from cs336.data.storyteller.plots import PLOTS
+from cs336.files import whole_file
 
 END_OF_TEXT = "<|endoftext|>"
 
@@ -51,21 +50,11 @@ def write_stories(
         raise ValueError("give either count or size")
     if (count if count is not None else size or 0) < 0:
         raise ValueError("count and size can't be negative")
-    path = Path(path)
     written = number = words = 0
-    # Not by tempfile, whose files only their owner may read.
-    aside = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
-    try:
-        with aside.open("xb") as file:
-            while (count is not None and number < count) or (size is not None and written < size):
-                text = story(number, seed)
-                written += file.write(f"{text}\n{END_OF_TEXT}\n".encode())
-                words += len(text.split())
-                number += 1
-            file.flush()
-            os.fsync(file.fileno())
-        aside.replace(path)
-    except BaseException:
-        aside.unlink(missing_ok=True)
-        raise
+    with whole_file(Path(path)) as aside, aside.open("wb") as file:
+        while (count is not None and number < count) or (size is not None and written < size):
+            text = story(number, seed)
+            written += file.write(f"{text}\n{END_OF_TEXT}\n".encode())
+            words += len(text.split())
+            number += 1
     return StoriesStats(number, written, words)

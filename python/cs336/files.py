@@ -1,0 +1,119 @@
+"""Files that are whole or not there: written aside, synced, renamed. And what to say where the system refuses one."""
+
+from __future__ import annotations
+
+import errno
+import os
+import secrets
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+_ASIDE = ".aside-"
+
+_ADVICE = {
+    errno.ENOENT: "check the path",
+    errno.ENOTDIR: "a part of the path is a file; check the path",
+    errno.EISDIR: "name a file, not a folder",
+    errno.EACCES: "change its permissions, or choose another place",
+    errno.EPERM: "change its permissions, or choose another place",
+    errno.EROFS: "choose a place that can be written to",
+    errno.ENOSPC: "free some space, or choose another disk",
+    errno.EDQUOT: "free some space, or choose another disk",
+    errno.EFBIG: "raise the limit (ulimit -f), or choose another disk",
+    errno.ELOOP: "mend the symbolic link",
+    errno.ENAMETOOLONG: "choose a shorter name",
+}
+
+
+def advise(error: OSError) -> str:
+    """The system's reason, and what to do about it where that is known and not said yet."""
+    reason = error.strerror or str(error)
+    advice = _ADVICE.get(error.errno or 0)
+    return reason if advice is None or ";" in reason else f"{reason}; {advice}"
+
+
+@contextmanager
+def explained(path: str | os.PathLike[str], aside: Path | None = None) -> Iterator[None]:
+    """Raises the system's refusals again with advice, and with the path that the caller knows instead of ``aside``.
+
+    Class and number stay, so that ``except FileNotFoundError`` works as ever.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno is None:
+            raise
+        about = os.fspath(error.filename) if isinstance(error.filename, str | os.PathLike) else os.fspath(path)
+        if aside is not None and about.startswith(str(aside)):
+            about = os.fspath(path)
+        raise OSError(error.errno, advise(error), about) from error
+
+
+def check_target(path: Path) -> None:
+    """Refuses a path that no file can be written to; called before work whose result goes there."""
+    if path.is_dir():
+        raise IsADirectoryError(errno.EISDIR, "is a folder; name a file in it", str(path))
+    if not path.parent.is_dir():
+        raise FileNotFoundError(errno.ENOENT, "no such folder; make it first", str(path.parent))
+
+
+@contextmanager
+def whole_file(path: Path) -> Iterator[Path]:
+    """Gives a path to write to; on success the file is synced and takes the final name, else nothing is left."""
+    aside = _beside(path)
+    with explained(path, aside):
+        check_target(path)
+        try:
+            yield aside
+            sync(aside)
+            aside.replace(path)
+            sync(path.parent)
+        except BaseException:
+            aside.unlink(missing_ok=True)
+            raise
+
+
+@contextmanager
+def whole_folder(path: Path) -> Iterator[Path]:
+    """The like for a folder, which must not exist yet."""
+    aside = _beside(path)
+    with explained(path, aside):
+        try:
+            aside.mkdir()
+            yield aside
+            for file in aside.iterdir():
+                sync(file)
+            sync(aside)
+            aside.replace(path)
+            sync(path.parent)
+        except BaseException:
+            shutil.rmtree(aside, ignore_errors=True)
+            raise
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Removes what a process that was killed had not yet given its final name."""
+    for path in folder.glob(f"{_ASIDE}*"):
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
+
+
+def sync(path: Path) -> None:
+    """Forces a file, or the names in a folder, to the disk."""
+    if os.name == "nt" and path.is_dir():
+        return  # Windows has no such call for folders.
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _beside(path: Path) -> Path:
+    # A new name each time, so that two writers of one file never share it. Not by tempfile, whose files only their
+    # owner may read.
+    return path.with_name(f"{_ASIDE}{secrets.token_hex(4)}-{path.name}")

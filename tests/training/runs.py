@@ -1,0 +1,37 @@
+"""What the tests of training share: a tiny run, changes of it, and when two runs have ended alike."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from cs336.training.checkpoint import checkpoints
+from cs336.training.metrics import read_rows
+
+CLOCK = ("seconds", "tokens_per_second", "mfu")
+MODEL = {"vocab_size": 16, "context_length": 8, "d_model": 16, "num_layers": 1, "num_heads": 2, "d_ff": 32}
+
+
+def changed(raw: dict[str, Any], section: str, **values: Any) -> dict[str, Any]:
+    """A configuration with other values in one section."""
+    return raw | {section: raw[section] | values}
+
+
+def rows_of(run: Path) -> list[dict[str, Any]]:
+    """The log, but for what a clock reads."""
+    return [{k: v for k, v in row.items() if k not in CLOCK} for row in read_rows(run / "metrics.jsonl")]
+
+
+def assert_same_end(run: Path, other: Path) -> None:
+    """Weights, optimizer, random state, log rows and best weights are the same, bit for bit."""
+    last, twin = checkpoints(run / "checkpoints")[-1], checkpoints(other / "checkpoints")[-1]
+    assert last.name == twin.name
+    assert (last / "model.safetensors").read_bytes() == (twin / "model.safetensors").read_bytes()
+    mine, theirs = (torch.load(path / "state.pt", weights_only=True) for path in (last, twin))
+    assert torch.equal(mine["rng"], theirs["rng"])
+    for first, second in zip(mine["optimizers"], theirs["optimizers"], strict=True):
+        torch.testing.assert_close(first, second, rtol=0, atol=0)
+    assert rows_of(run) == rows_of(other)
+    assert (run / "best.safetensors").read_bytes() == (other / "best.safetensors").read_bytes()
