@@ -70,7 +70,11 @@ def run_main(monkeypatch, capsys, raising, *words):
     ("raising", "status", "message"),
     [
         (DataError("the file\nis broken"), 1, "error: the file is broken\n"),
-        (OSError(errno.ENOSPC, "No space left on device", "out.npy"), 1, "error: out.npy: No space left on device\n"),
+        (
+            OSError(errno.ENOSPC, "No space left on device", "out.npy"),
+            1,
+            "error: out.npy: No space left on device; free some space, or choose another disk\n",
+        ),
         (KeyboardInterrupt(), 130, "error: interrupted\n"),
         (RuntimeError("odd"), 1, "error: RuntimeError: odd; --debug shows where it happened\n"),
         (click.UsageError("give a file"), 2, "error: give a file (see: cs336 any --help)\n"),
@@ -105,7 +109,8 @@ def test_a_reader_who_leaves_is_no_error(tmp_path):
 
 
 def test_explain_names_the_file_once():
-    assert explain(OSError(errno.EACCES, "Permission denied", "a.txt")) == "a.txt: Permission denied"
+    advice = "change its permissions, or choose another place"
+    assert explain(OSError(errno.EACCES, "Permission denied", "a.txt")) == f"a.txt: Permission denied; {advice}"
     assert explain(OSError(errno.EACCES, "cannot read a.txt: Permission denied", "a.txt")).count("a.txt") == 1
     assert explain(OSError("plain")) == "plain"
 

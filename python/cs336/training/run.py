@@ -110,13 +110,17 @@ def load_run(
     model = TransformerLM(config.model)
     if which == "best":
         if not folder.best.exists():
-            raise CheckpointError(f"{path} has no best weights yet: it keeps them after its first evaluation; ask for last")
+            raise CheckpointError(
+                f"{path} has no best weights yet: it keeps them after its first evaluation; ask for last"
+            )
         load_weights(folder.best, model)
     else:
         checkpoint, problems = folder.last_whole_checkpoint()
         if checkpoint is None:
             reason = "; ".join(problems) or "none was saved yet"
-            raise CheckpointError(f"{path} has no whole checkpoint: {reason}; train on with: cs336 train --resume {path}")
+            raise CheckpointError(
+                f"{path} has no whole checkpoint: {reason}; train on with: cs336 train --resume {path}"
+            )
         load_weights(checkpoint / WEIGHTS, model)
     tokenizer = load_tokenizer(folder.tokenizer) if folder.tokenizer.exists() else None
     return model.to(choose_device(device)).eval(), tokenizer, config
