@@ -19,13 +19,13 @@ import torch
 
 from cs336.data.batches import check_length, get_batch
 from cs336.data.token_file import TokenFile, check_tokens, open_tokens
-from cs336.errors import CheckpointError, ConfigError, DataError, NonFiniteLossError
+from cs336.errors import ConfigError, DataError, NonFiniteLossError
+from cs336.files import explained, remove_leftovers, sync, whole_file
 from cs336.nn import TransformerLM, cross_entropy
 from cs336.optim import SGD, AdamW, Muon, clip_grad_norm, constant_schedule, cosine_schedule, wsd_schedule
 from cs336.training.checkpoint import load_run_checkpoint, save_run_checkpoint, save_weights
 from cs336.training.config import OptimizerConfig, RunConfig, load_config, to_toml
 from cs336.training.evaluate import evaluate
-from cs336.files import explained, remove_leftovers, sync, whole_file
 from cs336.training.metrics import Row, append_row, read_rows, rewind
 from cs336.training.plot import plot_losses
 from cs336.training.run import RunFolder, choose_device, load_tokenizer
@@ -125,7 +125,8 @@ class _Run:
         model = self.config.model
         if file.info is not None and self.tokenizer is not None and file.info.vocabulary_hash != self.tokenizer.hash:
             raise DataError(
-                f"{path} was encoded with another tokenizer than {self.config.data.tokenizer}; encode the text with it again"
+                f"{path} was encoded with another tokenizer than {self.config.data.tokenizer}; "
+                "encode the text with it again"
             )
         check_length(file.tokens, model.context_length)
         check_tokens(file.tokens, model.vocab_size)
