@@ -221,6 +221,7 @@ def test_tokens_that_stay_whole(read: Read) -> None:
         ("added_tokens", {"added_tokens": [added("<e>", 256, single_word=True)]}),
         ("added_tokens", {"added_tokens": [added("<e>", 300)]}),
         ("added_tokens", {"added_tokens": [added("<e>", 256, normalized=True), added(">e", 257)]}),
+        ("added_tokens", {"added_tokens": [added("<e>", 256, normalized=True), added("x<e>x", 257)]}),
     ],
 )
 def test_what_is_not_exact_is_refused_by_its_key(read: Read, key: str, change: Json) -> None:
@@ -307,3 +308,24 @@ def test_what_they_cannot_hold_is_not_written_for_them(tmp_path: Path) -> None:
         with pytest.raises(UnrepresentableError, match=reason):
             ours.to_huggingface(path)
         assert not path.exists()
+
+
+@pytest.mark.parametrize("seed", range(25))
+def test_strange_special_tokens_mean_the_same_there_or_are_refused(seed: int, tmp_path: Path) -> None:
+    choose = random.Random(seed)
+    strange = [END, "<|end", "he", " he", "h", "\u0120he", "\u0120", "\u00e9", "\u00c3\u00a9", "\u2581x", "\n", "ha"]
+    vocab = {id: bytes([id]) for id in range(256)}
+    vocab |= {300: b"he", 301: b" he", 310: "\u00e9".encode()}
+    merges = [(b"h", b"e"), (b" ", b"he"), (b"\xc3", b"\xa9")]
+    special = choose.sample(strange, choose.randint(0, 5))
+    ours = Tokenizer(vocab, merges, special, pattern=choose.choice(["gpt2", "cl100k", "o200k"]))
+    path = tmp_path / "tokenizer.json"
+    try:
+        ours.to_huggingface(path)
+    except UnrepresentableError:
+        assert {"\u0120he", "\u0120", "\u00e9", "\u00c3\u00a9"} & set(special)
+        return
+    theirs = tokenizers.Tokenizer.from_file(str(path))
+    for _ in range(300):
+        text = "".join(choose.choices([*strange, "y", "!", " "], k=choose.randint(0, 12)))
+        assert ours.encode(text) == theirs.encode(text).ids, text

@@ -98,7 +98,7 @@ def encode(
     *,
     pattern: str = "gpt2",
 ) -> list[int]:
-    """Within each pre-token, merge the pair that was learned first, until no known pair is left."""
+    """Within each pre-token, merge the pair that was learned first, leftmost first, until no known pair is left."""
     ids = {token: id for id, token in vocab.items()}
     ranks = {pair: rank for rank, pair in enumerate(merges)}
     encoded: list[int] = []
@@ -108,8 +108,9 @@ def encode(
             continue
         for word in pretokenize(piece, pattern):
             tokens = [bytes([byte]) for byte in word.encode()]
-            while known := [pair for pair in pairwise(tokens) if pair in ranks]:
-                tokens = merge(tokens, min(known, key=lambda pair: ranks[pair]))
+            while known := [(ranks[pair], at) for at, pair in enumerate(pairwise(tokens)) if pair in ranks]:
+                _, at = min(known)
+                tokens[at : at + 2] = [tokens[at] + tokens[at + 1]]
             encoded += [ids[token] for token in tokens]
     return encoded
 

@@ -85,7 +85,7 @@ class Tokenizer(_bpe.Tokenizer):
         return cls(_bpe.load_huggingface(path))
 
     def to_huggingface(self, path: StrPath) -> None:
-        """Write a ``tokenizer.json`` for Hugging Face; UnrepresentableError where ids would not be the same there."""
+        """Write a ``tokenizer.json`` for Hugging Face; UnrepresentableError where it would give other ids."""
         _bpe.save_huggingface(self, path)
 
     @classmethod
@@ -136,7 +136,7 @@ class Tokenizer(_bpe.Tokenizer):
         threads: int | None = None,
         progress: Progress = None,
     ) -> EncodeFileStats:
-        """Write the ids of a UTF-8 text file as ``.npy``, with a JSON sidecar beside it: both whole, or neither.
+        """Write the ids of a UTF-8 text file as ``.npy`` and a JSON sidecar beside it. Both appear whole or not at all.
 
         ``dtype`` is uint16 or uint32; without it, uint16 where all ids fit.
         """

@@ -3,7 +3,8 @@
 use cs336_bpe::encode::{EncodeFileOptions, sidecar};
 use cs336_bpe::formats::{gpt2, huggingface, native, tiktoken};
 use cs336_bpe::pretokenize::Pattern;
-use cs336_bpe::{Error, Job, SpecialPolicy, Tokenizer, Vocabulary};
+use cs336_bpe::{Error, Job, Result, SpecialPolicy, Tokenizer, Vocabulary};
+use proptest::prelude::*;
 
 const END: &str = "<|endoftext|>";
 
@@ -38,6 +39,85 @@ fn strange_tokenizers_come_back_and_are_not_given_to_others() {
         native::save(&it, &path).unwrap();
         assert_eq!(native::load(&path).unwrap(), it);
         assert!(matches!(huggingface::save(&it, &path), Err(Error::Unrepresentable { .. })));
+    }
+}
+
+/// Special tokens that are spelled like others, or look like tokens that are spelled otherwise.
+fn special() -> impl Strategy<Value = Vec<String>> {
+    let tokens = [END, "<|end", "he", " he", "h", "\u{120}he", "\u{120}", "é", "Ã©", "▁x", "\n", "ha", "#version"];
+    proptest::sample::subsequence(tokens.to_vec(), 0..6)
+        .prop_shuffle()
+        .prop_map(|list| list.into_iter().map(str::to_owned).collect())
+}
+
+/// What can be written is read back as it was.
+fn comes_back(it: &Tokenizer) {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    let (file, other) = (path("t.json"), path("m.txt"));
+    native::save(it, &file).unwrap();
+    assert_eq!(native::load(&file).unwrap(), *it);
+    assert_eq!(huggingface::load(&file).unwrap(), *it);
+    let names: Vec<String> = it.special_tokens().iter().map(|(token, _)| token.clone()).collect();
+    let back: [(Result<()>, &dyn Fn() -> Result<Tokenizer>); 3] = [
+        (huggingface::save(it, &file), &|| huggingface::load(&file)),
+        (gpt2::save(it, &path("v.json"), &other), &|| {
+            gpt2::load(&path("v.json"), &other, &names, it.pattern().clone())
+        }),
+        (tiktoken::save(it, &path("t")), &|| tiktoken::load(&path("t"), it.special_tokens(), it.pattern().clone())),
+    ];
+    for (written, read) in back {
+        match written {
+            Ok(()) => assert_eq!(read().unwrap(), *it),
+            Err(error) => assert!(matches!(error, Error::Unrepresentable { .. }), "{error}"),
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(60))]
+
+    #[test]
+    fn whatever_can_be_written_is_read_back(special in special(), pattern in 0usize..5, whole: bool, extra: bool) {
+        let pattern = ["gpt2", "cl100k", "o200k", r"\w+|\W", r"\p{L}+|\S"][pattern];
+        let names: Vec<&str> = special.iter().map(String::as_str).collect();
+        comes_back(&tokenizer(&names, pattern));
+        // Special tokens that are ordinary ones too, tokens that no merge makes, gaps.
+        let mut tokens: Vec<(u32, Vec<u8>)> = (0..=255).map(|byte| (u32::from(byte), vec![byte])).collect();
+        tokens.extend([(300, b"he".to_vec()), (301, b" he".to_vec()), (310, "é".as_bytes().to_vec())]);
+        if extra {
+            tokens.extend([(320, b"ha".to_vec()), (321, b"hey".to_vec())]);
+        }
+        let merges = [("h", "e"), (" ", "he")].map(|(left, right)| (left.into(), right.into()));
+        let merges = merges.into_iter().chain([(vec![0xc3], vec![0xa9])]).collect();
+        let vocabulary = Vocabulary::from_parts(tokens, merges, special, whole).unwrap();
+        comes_back(&Tokenizer::new(vocabulary, Pattern::new(pattern).unwrap()).unwrap());
+    }
+
+    #[test]
+    fn no_damage_is_a_panic(places in proptest::collection::vec((any::<prop::sample::Index>(), 0u8..128), 1..4), cut: prop::sample::Index) {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        let it = tokenizer(&[END], "gpt2");
+        native::save(&it, &path("t.json")).unwrap();
+        gpt2::save(&it, &path("v.json"), &path("m.txt")).unwrap();
+        tiktoken::save(&it, &path("t")).unwrap();
+        for name in ["t.json", "v.json", "m.txt", "t"] {
+            let whole = std::fs::read(path(name)).unwrap();
+            let mut damaged = whole.clone();
+            for (place, byte) in &places {
+                let at = place.index(damaged.len());
+                damaged[at] = *byte;
+            }
+            for content in [&damaged[..], &whole[..cut.index(whole.len())]] {
+                std::fs::write(path(name), content).unwrap();
+                let _ = native::load(&path("t.json"));
+                let _ = huggingface::load(&path("t.json"));
+                let _ = gpt2::load(&path("v.json"), &path("m.txt"), &[END.to_owned()], it.pattern().clone());
+                let _ = tiktoken::load(&path("t"), it.special_tokens(), it.pattern().clone());
+            }
+            std::fs::write(path(name), whole).unwrap();
+        }
     }
 }
 
