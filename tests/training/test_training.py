@@ -165,6 +165,20 @@ def test_a_broken_newest_checkpoint_falls_back(raw: dict[str, Any], tmp_path: Pa
     seen: list[dict[str, Any]] = []
     train(config, tmp_path / "run", resume=True, report=seen.append)
     assert "damaged" in seen[0]["warning"]
+    assert "going on from" in seen[1]["warning"]
+    assert_same_end(tmp_path / "run", tmp_path / "whole")
+
+
+def test_without_a_whole_checkpoint_a_run_begins_again_and_says_so(raw: dict[str, Any], tmp_path: Path) -> None:
+    config = make_config(raw)
+    train(config, tmp_path / "whole")
+    with pytest.raises(CrashError):
+        train(config, tmp_path / "run", report=stop_at(10, crash))
+    for checkpoint in checkpoints(tmp_path / "run/checkpoints"):
+        (checkpoint / "model.safetensors").write_bytes(b"")
+    seen: list[dict[str, Any]] = []
+    train(config, tmp_path / "run", resume=True, report=seen.append)
+    assert "beginning again" in [row["warning"] for row in seen if "warning" in row][-1]
     assert_same_end(tmp_path / "run", tmp_path / "whole")
 
 
@@ -307,6 +321,17 @@ def test_a_bad_configuration_names_the_key(
     (tmp_path / "c.toml").write_text(to_toml(make_config(raw)), encoding="utf-8")
     with pytest.raises(ConfigError, match=message):
         load_config(tmp_path / "c.toml", overrides)
+
+
+def test_an_error_in_a_file_names_the_file(tmp_path: Path) -> None:
+    (tmp_path / "run.toml").write_text("[modle]\nd_model = 64\n", encoding="utf-8")
+    with pytest.raises(ConfigError, match=r"run\.toml: unknown section: 'modle'; did you mean 'model'\?"):
+        load_config(tmp_path / "run.toml")
+
+
+def test_a_missing_section_says_how_to_give_it() -> None:
+    with pytest.raises(ConfigError, match=r"the section model is missing.*--model\.KEY VALUE or --preset NAME"):
+        load_config(None, {"training.steps": "3"})
 
 
 def test_rows_hold_what_the_design_says(raw: dict[str, Any], tmp_path: Path) -> None:
