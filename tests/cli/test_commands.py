@@ -156,14 +156,14 @@ def test_bad_input_of_the_laboratory(one_line_error, tmp_path, workshop):
     (tmp_path / "short.txt").write_text("too short", encoding="utf-8")
     assert "short.txt" in one_line_error("quickstart", "--data", "short.txt", "--run", "q")
     assert "none.txt" in one_line_error("quickstart", "--data", "none.txt", "--run", "q2")
+    assert [path.name for path in tmp_path.iterdir()] == ["short.txt"]
 
 
 @pytest.mark.parametrize("joint", [f"\n{END}\n", "\n", " ", "", "é"])
 def test_split_text_loses_nothing(tmp_path, joint):
     text = joint.join(["wörd" * 10] * 2000)
-    source, train, valid = (tmp_path / name for name in ("source", "train", "valid"))
-    source.write_text(text, encoding="utf-8")
-    split_text(source, train, valid)
+    train, valid = tmp_path / "train", tmp_path / "valid"
+    split_text(text.encode(), train, valid)
     parts = [path.read_text(encoding="utf-8") for path in (train, valid)]
     assert "".join(parts) == text
     assert 0.08 < len(parts[1]) / len(text) < 0.12

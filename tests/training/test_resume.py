@@ -98,6 +98,7 @@ def test_a_broken_newest_checkpoint_falls_back(raw: dict[str, Any], tmp_path: Pa
     seen: list[dict[str, Any]] = []
     train(config, tmp_path / "run", resume=True, report=seen.append)
     assert "damaged" in seen[0]["warning"]
+    assert "going on from" in seen[1]["warning"]
     assert_same_end(tmp_path / "run", tmp_path / "whole")
 
 
@@ -119,4 +120,17 @@ def test_a_full_disk_leaves_the_old_checkpoint(
     monkeypatch.undo()
     train(config, tmp_path / "run", resume=True)
     train(config, tmp_path / "whole")
+    assert_same_end(tmp_path / "run", tmp_path / "whole")
+
+
+def test_without_a_whole_checkpoint_a_run_begins_again_and_says_so(raw: dict[str, Any], tmp_path: Path) -> None:
+    config = make_config(raw)
+    train(config, tmp_path / "whole")
+    with pytest.raises(CrashError):
+        train(config, tmp_path / "run", report=stop_at(10, crash))
+    for checkpoint in checkpoints(tmp_path / "run/checkpoints"):
+        (checkpoint / "model.safetensors").write_bytes(b"")
+    seen: list[dict[str, Any]] = []
+    train(config, tmp_path / "run", resume=True, report=seen.append)
+    assert "beginning again" in [row["warning"] for row in seen if "warning" in row][-1]
     assert_same_end(tmp_path / "run", tmp_path / "whole")

@@ -146,6 +146,17 @@ def test_a_bad_configuration_names_the_key(
         load_config(tmp_path / "c.toml", overrides)
 
 
+def test_an_error_in_a_file_names_the_file(tmp_path: Path) -> None:
+    (tmp_path / "run.toml").write_text("[modle]\nd_model = 64\n", encoding="utf-8")
+    with pytest.raises(ConfigError, match=r"run\.toml: unknown section: 'modle'; did you mean 'model'\?"):
+        load_config(tmp_path / "run.toml")
+
+
+def test_a_missing_section_says_how_to_give_it() -> None:
+    with pytest.raises(ConfigError, match=r"the section model is missing.*--model\.KEY VALUE or --preset NAME"):
+        load_config(None, {"training.steps": "3"})
+
+
 def test_rows_hold_what_the_design_says(raw: dict[str, Any], tmp_path: Path) -> None:
     train(make_config(raw), tmp_path / "run")
     lines = (tmp_path / "run/metrics.jsonl").read_text("utf-8").splitlines()

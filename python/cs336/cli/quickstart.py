@@ -74,19 +74,20 @@ def command(
     folder = run_dir or _free_folder()
     watch = Stopwatch()
     work = _data_folder(folder)
+    text = None if data is None else read_text(data)
     for place in (folder, work):
         if place.exists() and not (place.is_dir() and next(place.iterdir(), None) is None):
             raise ConfigError(f"{place} exists and is not an empty folder; name another with --run")
+    work.mkdir(parents=True, exist_ok=True)
     train_text, valid_text = work / "train.txt", work / "valid.txt"
 
     _title("1. Text")
-    if data is None:
-        work.mkdir(parents=True, exist_ok=True)
+    if text is None:
         write_stories(train_text, count=story_count, seed=seed)
         write_stories(valid_text, count=max(story_count // 20, 20), seed=seed + 1)
         click.echo(f"{story_count:,} built-in stories, one of them:\n\n{next(iter(stories(1, seed)))}")
     else:
-        split_text(data, train_text, valid_text)
+        split_text(text, train_text, valid_text)
         click.echo(f"{data}: the last {VALIDATION_SHARE:.0%} of it for validation")
     watch.lap("text")
 
@@ -168,8 +169,8 @@ def quickstart_config(work: Path, tokenizer: Tokenizer, steps: int, seed: int) -
     )
 
 
-def split_text(source: Path, train: Path, valid: Path) -> None:
-    """Cuts a text in two: at a document's end near the place, else at a line's end."""
+def read_text(source: Path) -> bytes:
+    """A text that the quickstart can learn from; raises where it is none, before anything is written."""
     text = source.read_bytes()
     try:
         text.decode("utf-8")
@@ -180,6 +181,11 @@ def split_text(source: Path, train: Path, valid: Path) -> None:
         ) from error
     if len(text) < LEAST_TEXT:
         raise DataError(f"{source} holds {len(text):,} bytes; the quickstart needs {LEAST_TEXT:,} to learn anything")
+    return text
+
+
+def split_text(text: bytes, train: Path, valid: Path) -> None:
+    """Cuts a text in two: at a document's end near the place, else at a line's end."""
     wanted = int(len(text) * (1 - VALIDATION_SHARE))
     for mark in (END_OF_TEXT.encode() + b"\n", b"\n", b" "):
         cut = text.rfind(mark, 0, wanted)

@@ -167,11 +167,8 @@ def _with_overrides(raw: dict[str, Any], overrides: Mapping[str, str]) -> dict[s
 
 def make_config(raw: Mapping[str, Any]) -> RunConfig:
     """Builds a configuration from plain dictionaries, one a section."""
-    sections = {name: dict(_section(raw, name)) for name in _SECTIONS if name in raw}
-    _refuse_unknown(raw, _SECTIONS, "section")
-    for name, values in sections.items():
-        known = [f.name for f in dataclasses.fields(_SECTIONS[name])] + (["preset"] if name == "model" else [])
-        _refuse_unknown(values, known, f"key in [{name}]")
+    _check_names(raw)
+    sections = {name: dict(raw[name]) for name in raw}
     model = sections.get("model", {})
     if "preset" in model:
         base = dataclasses.asdict(preset(str(model.pop("preset"))))
@@ -188,11 +185,14 @@ def to_toml(config: RunConfig) -> str:
     return tomli_w.dumps({n: {k: v for k, v in s.items() if v is not None} for n, s in sections.items()})
 
 
-def _section(raw: Mapping[str, Any], name: str) -> Mapping[str, Any]:
-    if not isinstance(raw[name], Mapping):
-        raise ConfigError(f"{name} must be a section, not {raw[name]!r}")
-    section: Mapping[str, Any] = raw[name]
-    return section
+def _check_names(raw: Mapping[str, Any]) -> None:
+    """Raises ConfigError on a section or key that nobody knows."""
+    _refuse_unknown(raw, _SECTIONS, "section")
+    for name, values in raw.items():
+        if not isinstance(values, Mapping):
+            raise ConfigError(f"{name} must be a section, not {values!r}")
+        known = [f.name for f in dataclasses.fields(_SECTIONS[name])] + (["preset"] if name == "model" else [])
+        _refuse_unknown(values, known, f"key in [{name}]")
 
 
 def _value(text: str) -> Any:
@@ -213,6 +213,9 @@ def _refuse_unknown(given: Mapping[str, Any], known: Any, what: str) -> None:
 
 def _explain(detail: Any) -> str:
     where = ".".join(str(part) for part in detail["loc"] if part != "ModelConfig")
+    if detail["type"] == "missing" and where in _SECTIONS:
+        preset_too = " or --preset NAME" if where == "model" else ""
+        return f"the section {where} is missing; set its keys in the file or with --{where}.KEY VALUE{preset_too}"
     if detail["type"] == "missing":
         section, _, key = where.replace("_", "-").partition(".")
         return f"{where} is missing; set it in a file under [{section}], or with --{section}.{key or 'KEY'}"

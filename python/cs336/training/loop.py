@@ -162,7 +162,12 @@ class _Run:
     def _restore(self) -> int:
         checkpoint, problems = self.folder.last_whole_checkpoint()
         for problem in problems:
-            self.report({"warning": f"{problem}; going back to the checkpoint before"})
+            self.report({"warning": problem})
+        if problems:
+            found = (
+                "no whole checkpoint is left; beginning again" if checkpoint is None else f"going on from {checkpoint}"
+            )
+            self.report({"warning": found})
         if checkpoint is None:
             rewind(self.folder.metrics, -1)
             return 0
