@@ -195,7 +195,6 @@ def split_text(text: bytes, train: Path, valid: Path) -> None:
         while text[wanted] & 0xC0 == 0x80:  # never inside a character
             wanted -= 1
         mark, cut = b"", wanted
-    train.parent.mkdir(parents=True, exist_ok=True)  # only now that the text is known to be good
     for target, part in ((train, text[: cut + len(mark)]), (valid, text[cut + len(mark) :])):
         with whole_file(target) as aside:
             aside.write_bytes(part)
