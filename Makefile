@@ -64,8 +64,9 @@ wheel: $(VENV)/.dev ## the wheel in dist/: for every Python from 3.11 on, every 
 	rm -rf dist
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/maturin build --release --locked $(PORTABLE) --out dist
 
-wheel-check: wheel ## install that wheel into empty environments and use it
-	$(BIN)/python scripts/check_wheel.py dist
+wheel-check: wheel ## install that wheel, and the source distribution, into empty environments and use them
+	$(BIN)/maturin sdist --out dist
+	CARGO_TARGET_DIR="$(CURDIR)/target" $(BIN)/python scripts/check_dist.py dist
 
 picture: $(VENV)/.built ## run the quickstart and refresh the README's picture, story and figures
 	$(BIN)/python scripts/picture.py
@@ -96,5 +97,5 @@ $(VENV)/.dev: $(VENV)/.lab
 $(VENV)/.built: $(VENV)/.lab $(RUST_SOURCES)
 	$(NEEDS_RUST)
 	@echo "Compiling the tokenizer ..."
-	@$(INSTALL) --no-deps --no-build-isolation --reinstall-package cs336 --editable .
+	@MATURIN_PEP517_ARGS=--locked $(INSTALL) --no-deps --no-build-isolation --reinstall-package cs336 --editable .
 	@touch $@

@@ -1,6 +1,8 @@
 """Looks into a built wheel, installs it into empty environments, and uses it as a newcomer would.
 
-Usage: python scripts/check_wheel.py dist [--without-torch-only]
+A source distribution beside it is installed and used, too, without torch.
+
+Usage: python scripts/check_dist.py dist [--without-torch-only]
 
 Times are printed, never judged: what is judged is what each start imports.
 """
@@ -86,15 +88,6 @@ class Environment:
         return {line.rpartition("|")[2].strip().partition(".")[0] for line in lines if line.startswith("import time:")}
 
 
-def the_wheel(path: Path) -> Path:
-    """The wheel itself, or the only one in a folder."""
-    if not path.is_dir():
-        return path
-    wheels = list(path.glob("*.whl"))
-    expect(len(wheels) == 1, f"{path} holds one wheel")
-    return wheels[0]
-
-
 def check_contents(wheel: Path) -> None:
     """The tags, the files, and the oldest system that the compiled part can be loaded on."""
     expect("-cp311-abi3-" in wheel.name, f"{wheel.name} serves every Python from 3.11 on")
@@ -169,9 +162,9 @@ def check_tokenizer(env: Environment) -> None:
     expect(text == "Once upon a time", "a text on the command line goes there and back")
 
 
-def check_without_torch(wheel: Path, folder: Path) -> None:
+def check_without_torch(distribution: Path, folder: Path) -> None:
     """The plain installation: the tokenizer works, the rest says what to install."""
-    env = Environment(folder, str(wheel), compile_bytecode=True)
+    env = Environment(folder, str(distribution), compile_bytecode=True)
     home = env.python("-c", "import cs336; print(cs336.__file__)").stdout
     expect(str(folder) in home, "the package that is used is the installed one")
     check_imports(env)
@@ -203,18 +196,22 @@ def check_with_torch(wheel: Path, folder: Path) -> None:
 
 
 def main() -> None:
-    """Checks one wheel both ways."""
+    """Checks what a folder holds: a wheel both ways, a source distribution without torch."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("wheel", type=Path, help="a wheel, or a folder that holds exactly one")
+    parser.add_argument("dist", type=Path, help="the folder of the wheel, the source distribution, or both")
     parser.add_argument("--without-torch-only", action="store_true", help="skip the large installation")
     arguments = parser.parse_args()
-    wheel = the_wheel(arguments.wheel.resolve())
-    check_contents(wheel)
+    wheels, sources = (list(arguments.dist.resolve().glob(pattern)) for pattern in ("*.whl", "*.tar.gz"))
+    expect(len(wheels) <= 1 and len(sources) <= 1 and wheels + sources != [], "one of a kind to check")
     with tempfile.TemporaryDirectory() as folder:
-        check_without_torch(wheel, Path(folder) / "plain")
-        if not arguments.without_torch_only:
-            check_with_torch(wheel, Path(folder) / "full")
-    print("the wheel works")
+        for wheel in wheels:
+            check_contents(wheel)
+            check_without_torch(wheel, Path(folder) / "plain")
+            if not arguments.without_torch_only:
+                check_with_torch(wheel, Path(folder) / "full")
+        for source in sources:
+            check_without_torch(source, Path(folder) / "source")
+    print(*(path.name for path in wheels + sources), "checked: all works")
 
 
 if __name__ == "__main__":
