@@ -19,7 +19,7 @@ import pytest
 
 from cs336.cli import main
 
-TINY = ["--stories", "300", "--steps", "4", "--vocab-size", "300"]
+TINY = ["--stories", "300", "--steps", "2", "--vocab-size", "300"]
 
 
 @dataclass
@@ -58,8 +58,8 @@ def call(*words: str | Path, cwd: Path) -> Done:
 
 @pytest.fixture
 def cs336(tmp_path: Path) -> Command:
-    """Calls the command in an empty folder."""
-    return lambda *words: call(*words, cwd=tmp_path)
+    """Calls the command in an empty folder, or in another."""
+    return lambda *words, cwd=tmp_path: call(*words, cwd=cwd)
 
 
 @pytest.fixture(scope="session")

@@ -45,7 +45,7 @@ def test_eval_and_generate_work_on_the_run(workshop, cs336):
 def test_train_takes_the_configuration_of_a_run_with_changes(workshop, cs336, tmp_path):
     config = workshop / "run" / "config.toml"
     done = cs336("train", "--config", config, "--run", "again", "--training.steps=2", "--optimizer.warmup-steps", "0",
-                 "--json")  # fmt: skip
+                 "--training.eval-batches", "1", "--json")  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["step"] == 2
     resumed = cs336("train", "--resume", "again", "--json")
@@ -129,6 +129,17 @@ def test_bad_input_of_tokenizer_training(name, one_line_error, tmp_path):
     line = one_line_error("tokenizer", "train", "--vocab-size", "300", "--output", "t.json", *words)
     assert expected in line
     assert sorted(tmp_path.iterdir()) == before
+
+
+def test_no_permission_is_one_line(cs336, public_path, without_rights):
+    (public_path / "closed.txt").write_text("some text", encoding="utf-8")
+    (public_path / "closed.txt").chmod(0)
+    words = ["tokenizer", "train", "closed.txt", "--vocab-size", "300", "--output", "t.json"]
+    done = without_rights(lambda: cs336(*words, cwd=public_path))
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: closed.txt: cannot read: Permission denied; ")
+    assert done.stderr.count("\n") == 1
+    assert [path.name for path in public_path.iterdir()] == ["closed.txt"]
 
 
 def test_bad_input_of_the_other_tokenizer_commands(one_line_error, tmp_path, tokenizer):

@@ -108,10 +108,15 @@ def test_a_reader_who_leaves_is_no_error(tmp_path):
     assert process.wait(timeout=30) == 1
 
 
-def test_explain_names_the_file_once():
-    advice = "change its permissions, or choose another place"
-    assert explain(OSError(errno.EACCES, "Permission denied", "a.txt")) == f"a.txt: Permission denied; {advice}"
-    assert explain(OSError(errno.EACCES, "cannot read a.txt: Permission denied", "a.txt")).count("a.txt") == 1
+def test_explain_names_the_file_once_and_says_what_to_do():
+    reason = "Permission denied; change its permissions, or choose another place"
+    assert explain(OSError(errno.EACCES, "Permission denied", "a.txt")) == f"a.txt: {reason}"
+    assert (
+        explain(OSError(errno.EACCES, "cannot read a.txt: Permission denied", "a.txt"))
+        == f"cannot read a.txt: {reason}"
+    )
+    said = OSError(errno.EISDIR, "this is a folder; name a file in it", "folder")
+    assert explain(said) == "folder: this is a folder; name a file in it"
     assert explain(OSError("plain")) == "plain"
 
 

@@ -8,6 +8,7 @@ from typing import Literal
 
 import click
 
+from cs336.cli.options import PATH
 from cs336.cli.show import device_option, json_option, show, which_option
 from cs336.data import check_tokens, open_tokens
 from cs336.errors import DataError
@@ -16,8 +17,8 @@ from cs336.training.run import choose_device
 
 
 @click.command()
-@click.argument("run", type=click.Path(path_type=Path))
-@click.option("--tokens", "tokens_path", type=click.Path(path_type=Path), help="A token file; default: the run's own.")
+@click.argument("run", type=PATH)
+@click.option("--tokens", "tokens_path", type=PATH, help="A token file; default: the run's own.")
 @click.option("--whole", is_flag=True, help="All of the file, not the fixed part that training evaluates on.")
 @which_option
 @device_option

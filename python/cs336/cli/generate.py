@@ -7,6 +7,7 @@ from typing import Literal
 
 import click
 
+from cs336.cli.options import PATH
 from cs336.cli.show import device_option, json_option, show, which_option
 from cs336.errors import ConfigError
 from cs336.generation import generate_stream
@@ -14,7 +15,7 @@ from cs336.training import load_run
 
 
 @click.command()
-@click.argument("run", type=click.Path(path_type=Path))
+@click.argument("run", type=PATH)
 @click.option("--prompt", default="", help="The text to go on from; without it, a new document.")
 @click.option("--max-new-tokens", default=256, show_default=True, help="The most tokens to add.")
 @click.option("--temperature", default=0.8, show_default=True, help="0 always takes the likeliest token.")

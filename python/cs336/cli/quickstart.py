@@ -10,6 +10,7 @@ from pathlib import Path
 
 import click
 
+from cs336.cli.options import PATH
 from cs336.cli.show import show
 from cs336.cli.train import next_step, train_with_progress
 from cs336.data import stories, write_stories
@@ -40,8 +41,8 @@ class Stopwatch:
 
 
 @click.command()
-@click.option("--data", type=click.Path(path_type=Path), help="Your own text file; without it, built-in stories.")
-@click.option("--run", "run_dir", type=click.Path(path_type=Path), help="The run folder; default: runs/quickstart-N.")
+@click.option("--data", type=PATH, help="Your own text file; without it, built-in stories.")
+@click.option("--run", "run_dir", type=PATH, help="The run folder; default: runs/quickstart-N.")
 @click.option(
     "--stories",
     "story_count",

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import click
 
+from cs336.cli.options import PATH
 from cs336.cli.paths import output_file
 from cs336.cli.show import json_option, show
 
@@ -26,7 +27,7 @@ def size_of(ctx: click.Context, param: click.Parameter, value: str | None) -> in
 @click.option("--count", type=click.IntRange(min=1), help="How many stories.")
 @click.option("--size", metavar="SIZE", callback=size_of, help="How many bytes at least, such as 500kB or 10MB.")
 @click.option("--seed", default=0, show_default=True, help="Other seeds tell other stories.")
-@click.option("--output", type=click.Path(path_type=Path), help="The file to write; without it, standard output.")
+@click.option("--output", type=PATH, help="The file to write; without it, standard output.")
 @json_option
 def command(count: int | None, size: int | None, seed: int, output: Path | None, as_json: bool) -> None:
     """Write short stories in simple English, each followed by a line <|endoftext|>.

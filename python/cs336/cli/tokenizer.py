@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import click
 
 from cs336.cli.lazy import GroupInOrder
+from cs336.cli.options import PATH
 from cs336.cli.paths import output_file
 from cs336.cli.show import json_option, readable, show
 from cs336.errors import DataError, TokenIdError
@@ -34,7 +35,7 @@ special_option = click.option(
 tokenizer_option = click.option(
     "--tokenizer",
     "tokenizer_path",
-    type=click.Path(path_type=Path),
+    type=PATH,
     required=True,
     help="A tokenizer.json, from `tokenizer train`.",
 )
@@ -46,9 +47,9 @@ def command() -> None:
 
 
 @command.command()
-@click.argument("inputs", type=click.Path(path_type=Path), nargs=-1, required=True)
+@click.argument("inputs", type=PATH, nargs=-1, required=True)
 @click.option("--vocab-size", type=int, required=True, help="Entries: special tokens, 256 bytes, merges.")
-@click.option("--output", type=click.Path(path_type=Path), required=True, help="The tokenizer.json to write.")
+@click.option("--output", type=PATH, required=True, help="The tokenizer.json to write.")
 @click.option(
     "--special-token",
     "special_tokens",
@@ -105,8 +106,8 @@ def train(
 
 
 @command.command()
-@click.argument("source", type=click.Path(path_type=Path), required=False)
-@click.argument("target", type=click.Path(path_type=Path), required=False)
+@click.argument("source", type=PATH, required=False)
+@click.argument("target", type=PATH, required=False)
 @tokenizer_option
 @click.option("--text", help="Encode this text and print its ids.")
 @special_option
@@ -148,10 +149,10 @@ def encode(
 
 
 @command.command()
-@click.argument("source", type=click.Path(path_type=Path), required=False)
+@click.argument("source", type=PATH, required=False)
 @tokenizer_option
 @click.option("--ids", help='Decode these ids: "1 2 3".')
-@click.option("--output", type=click.Path(path_type=Path), help="The text file to write; without it, standard output.")
+@click.option("--output", type=PATH, help="The text file to write; without it, standard output.")
 def decode(source: Path | None, tokenizer_path: Path, ids: str | None, output: Path | None) -> None:
     """Turn token ids back into text.
 
@@ -190,8 +191,8 @@ def decode(source: Path | None, tokenizer_path: Path, ids: str | None, output: P
 
 
 @command.command()
-@click.argument("tokenizer_path", metavar="TOKENIZER", type=click.Path(path_type=Path))
-@click.argument("text_path", metavar="[TEXT]", type=click.Path(path_type=Path), required=False)
+@click.argument("tokenizer_path", metavar="TOKENIZER", type=PATH)
+@click.argument("text_path", metavar="[TEXT]", type=PATH, required=False)
 @json_option
 def inspect(tokenizer_path: Path, text_path: Path | None, as_json: bool) -> None:
     """Describe a tokenizer.

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import click
 
+from cs336.cli.options import PATH
 from cs336.cli.show import json_option, progress_bar, show
 from cs336.training import RunConfig, TrainResult, load_config
 from cs336.training import train as run_training
@@ -16,10 +17,10 @@ from cs336.training.run import RunFolder
 
 
 @click.command(context_settings={"ignore_unknown_options": True, "allow_extra_args": True})
-@click.option("--config", "config_path", type=click.Path(path_type=Path), help="A TOML file with those sections.")
+@click.option("--config", "config_path", type=PATH, help="A TOML file with those sections.")
 @click.option("--preset", help="A known model: tinystories-2025, gpt2-small, ...")
-@click.option("--run", "run_dir", type=click.Path(path_type=Path), help="The folder of a new run.")
-@click.option("--resume", type=click.Path(path_type=Path), help="The folder of a run to go on with.")
+@click.option("--run", "run_dir", type=PATH, help="The folder of a new run.")
+@click.option("--resume", type=PATH, help="The folder of a run to go on with.")
 @json_option
 @click.pass_context
 def command(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -153,7 +154,12 @@ def _torch_load(source: str | os.PathLike[str] | IO[bytes]) -> dict[str, Any]:
     where = source if isinstance(source, str | os.PathLike) else "the file"
     try:
         with explained(where):
-            state: dict[str, Any] = torch.load(source, map_location="cpu", weights_only=True)
+            try:
+                state: dict[str, Any] = torch.load(source, map_location="cpu", weights_only=True)
+            except OSError as error:
+                if error.errno == errno.EINVAL:  # from seeking to where a file that was cut short should go on
+                    raise ValueError("cut short") from error
+                raise
         return state
     except (RuntimeError, EOFError, pickle.UnpicklingError, zipfile.BadZipFile, ValueError, KeyError) as error:
         # torch's own text is left to the traceback: it advises to load without `weights_only`, which executes code.

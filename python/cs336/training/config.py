@@ -145,8 +145,10 @@ def load_config(path: str | Path | None, overrides: Mapping[str, str] | None = N
     try:
         with explained(path):
             raw = tomllib.loads(Path(path).read_text("utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} is not valid TOML: {error}") from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path} is not UTF-8, as TOML must be: {error}; save it as UTF-8") from error
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{path} is not valid TOML: {error}; correct it there") from error
     try:
         return make_config(_with_overrides(raw, overrides or {}))
     except ConfigError as error:
