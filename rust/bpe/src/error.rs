@@ -81,7 +81,7 @@ pub enum Error {
     #[error("invalid vocabulary: {0}")]
     Vocabulary(String),
     /// A file that is not what its format says.
-    #[error("{}: not a valid {format} file: {reason}", path.display())]
+    #[error("{}: not a valid {format} file: {reason}; give another file, or write it again", path.display())]
     Format {
         /// The file.
         path: PathBuf,
