@@ -147,6 +147,18 @@ def test_patterns_cut_as_there(read: Read, regex: str | None, name: str | None, 
     assert_same_ids(ours, theirs, nasty_texts(1500))
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["gpt2", "cl100k", "o200k"])
+def test_every_code_point_is_of_the_same_class(read: Read, name: str, tmp_path: Path) -> None:
+    Tokenizer({id: bytes([id]) for id in range(256)}, [], pattern=name).to_huggingface(tmp_path / "tokenizer.json")
+    pre_tokenizer = json.loads((tmp_path / "tokenizer.json").read_text(encoding="utf-8"))["pre_tokenizer"]
+    ours, theirs = read(document(pre_tokenizer, pairs_of_bytes(30_000)))
+    codes = [code for code in range(0x110000) if not 0xD800 <= code < 0xE000]
+    for start in range(0, len(codes), 5000):
+        characters = map(chr, codes[start : start + 5000])
+        assert_same_ids(ours, theirs, ["".join(f"a{character}a1{character}\n" for character in characters)])
+
+
 def test_older_spellings_of_a_file(read: Read) -> None:
     content = document({"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True}, pairs_of_bytes(5000))
     model = content["model"]

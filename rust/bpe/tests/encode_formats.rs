@@ -50,6 +50,9 @@ fn special() -> impl Strategy<Value = Vec<String>> {
         .prop_map(|list| list.into_iter().map(str::to_owned).collect())
 }
 
+/// What came of writing, and how to read it.
+type Written<'f> = (Result<()>, &'f dyn Fn() -> Result<Tokenizer>);
+
 /// What can be written is read back as it was.
 fn comes_back(it: &Tokenizer) {
     let folder = tempfile::tempdir().unwrap();
@@ -59,7 +62,7 @@ fn comes_back(it: &Tokenizer) {
     assert_eq!(native::load(&file).unwrap(), *it);
     assert_eq!(huggingface::load(&file).unwrap(), *it);
     let names: Vec<String> = it.special_tokens().iter().map(|(token, _)| token.clone()).collect();
-    let back: [(Result<()>, &dyn Fn() -> Result<Tokenizer>); 3] = [
+    let back: [Written<'_>; 3] = [
         (huggingface::save(it, &file), &|| huggingface::load(&file)),
         (gpt2::save(it, &path("v.json"), &other), &|| {
             gpt2::load(&path("v.json"), &other, &names, it.pattern().clone())
