@@ -142,6 +142,15 @@ def test_bad_input_is_a_typed_error(tokenizer: Tokenizer) -> None:
         Tokenizer(BYTES, [(b"a", b"bc")])
     with pytest.raises(TypeError, match="single str"):
         Tokenizer(BYTES, [], END)
+    for id in (-1, 2**32):
+        with pytest.raises(VocabularyError, match=f"the id {id} is out of range; number"):
+            Tokenizer(BYTES | {id: b"ab"}, [])
+    with pytest.raises(TypeError, match=r"id 97 must be bytes, not str"):
+        Tokenizer(BYTES | {97: "a"}, [])  # type: ignore[dict-item]
+    with pytest.raises(TypeError, match="dict from ids to bytes, not list"):
+        Tokenizer([], [])  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="str or bytes, not int"):
+        list(tokenizer.encode_iterable([5]))  # type: ignore[list-item]
 
 
 def test_decode_stream_gives_whole_characters(tokenizer: Tokenizer) -> None:

@@ -119,11 +119,11 @@ class Tokenizer(_bpe.Tokenizer):
     @staticmethod
     def _iterate(stream: _bpe.StreamEncoder, texts: Iterable[str | bytes]) -> Iterator[int]:
         for text in texts:
-            if len(text) <= _PIECE:
-                yield from stream.push(text)
-            else:
+            if isinstance(text, str | bytes) and len(text) > _PIECE:
                 for start in range(0, len(text), _PIECE):
                     yield from stream.push(text[start : start + _PIECE])
+            else:
+                yield from stream.push(text)
         yield from stream.finish()
 
     def encode_file(

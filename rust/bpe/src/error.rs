@@ -109,7 +109,10 @@ pub enum Error {
         reason: String,
     },
     /// An id that is no token.
-    #[error("token id {id} at position {position} is not in the vocabulary (ids are below {vocab_size})")]
+    #[error(
+        "token id {id} at position {position} is not in the vocabulary (ids are below {vocab_size}); \
+         use the tokenizer that the ids come from"
+    )]
     UnknownId {
         /// The id.
         id: u64,

@@ -65,6 +65,27 @@ pub fn id_list<'py>(py: Python<'py>, ids: &[u32]) -> PyResult<Bound<'py, PyList>
     Ok(list.cast_into::<PyList>()?)
 }
 
+/// An entry of a vocabulary.
+pub fn id_and_token(id: &Bound<'_, PyAny>, token: &Bound<'_, PyAny>) -> PyResult<(u32, Vec<u8>)> {
+    let py = id.py();
+    let number = match id.extract::<u32>() {
+        Ok(number) => number,
+        Err(error) if error.is_instance_of::<PyTypeError>(py) => {
+            let kind = id.get_type().name()?;
+            return Err(PyTypeError::new_err(format!("an id of a vocabulary must be int, not {kind}")));
+        }
+        Err(_) => {
+            let message = format!("invalid vocabulary: the id {id} is out of range; number the tokens from 0");
+            return Err(named(py, "VocabularyError", message));
+        }
+    };
+    let Ok(bytes) = token.cast::<PyBytes>() else {
+        let kind = token.get_type().name()?;
+        return Err(PyTypeError::new_err(format!("the token of id {number} must be bytes, not {kind}")));
+    };
+    Ok((number, bytes.as_bytes().to_vec()))
+}
+
 /// Ids from a list of ints or anything else that gives ints. What can't be an id says so.
 pub fn ids(value: &Bound<'_, PyAny>, vocab_size: usize) -> PyResult<Vec<u32>> {
     let py = value.py();
@@ -82,7 +103,8 @@ pub fn ids(value: &Bound<'_, PyAny>, vocab_size: usize) -> PyResult<Vec<u32>> {
             }
             Err(_) => {
                 let message = format!(
-                    "token id {item} at position {position} is not in the vocabulary (ids are 0 to {})",
+                    "token id {item} at position {position} is not in the vocabulary (ids are 0 to {}); \
+                     use the tokenizer that the ids come from",
                     vocab_size.saturating_sub(1)
                 );
                 return Err(named(py, "TokenIdError", message));

@@ -10,7 +10,7 @@ use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyList, PyString};
 
-use crate::convert::{id_list, ids, policy, text};
+use crate::convert::{id_and_token, id_list, ids, policy, text};
 use crate::errors::OrRaise;
 use crate::job::watched;
 
@@ -118,8 +118,11 @@ impl Tokenizer {
             }
             Some(list) => list.try_iter()?.map(|token| token?.extract()).collect::<PyResult<_>>()?,
         };
-        let tokens = vocab.cast::<PyDict>()?.iter().map(|(id, token)| Ok((id.extract()?, token.extract()?)));
-        let tokens = tokens.collect::<PyResult<_>>()?;
+        let Ok(dict) = vocab.cast::<PyDict>() else {
+            let kind = vocab.get_type().name()?;
+            return Err(PyTypeError::new_err(format!("vocab must be a dict from ids to bytes, not {kind}")));
+        };
+        let tokens = dict.iter().map(|(id, token)| id_and_token(&id, &token)).collect::<PyResult<_>>()?;
         let py = vocab.py();
         py.detach(|| build(Vocabulary::new(tokens, merges.unwrap_or_default(), special), pattern)).or_raise(py)
     }
