@@ -1,6 +1,7 @@
 """Files of Hugging Face tokenizers: read with the same ids or refused, and written so that it reads them so."""
 
 import json
+import pickle
 import random
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -315,7 +316,7 @@ def test_what_they_cannot_hold_is_not_written_for_them(tmp_path: Path) -> None:
         ours.save(path)
         with pytest.raises(Exception, match="did not match any variant"):
             tokenizers.Tokenizer.from_file(str(path))
-        assert Tokenizer.from_huggingface(path) == Tokenizer.load(path) == ours
+        assert Tokenizer.from_huggingface(path) == Tokenizer.load(path) == pickle.loads(pickle.dumps(ours)) == ours
         path.unlink()
         with pytest.raises(UnrepresentableError, match=reason):
             ours.to_huggingface(path)
