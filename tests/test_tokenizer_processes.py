@@ -289,6 +289,23 @@ def test_ctrl_c_while_encoding_a_file(tokenizer: Tokenizer, tmp_path: Path) -> N
     assert list(tmp_path.iterdir()) == [source]
 
 
+@pytest.mark.parametrize("method", ["encode", "encode_numpy", "encode_with_offsets", "encode_batch"])
+def test_ctrl_c_while_encoding_one_long_text(tokenizer: Tokenizer, method: str) -> None:
+    text = TEXT * 2000  # a second or more for each method
+    argument: Any = (
+        [text[start : start + 10_000] for start in range(0, len(text), 10_000)] if "batch" in method else text
+    )
+
+    def attempt() -> float:
+        now = threading.Event()
+        threading.Timer(0.02, now.set).start()
+        with interrupted(now) as waits:
+            getattr(tokenizer, method)(argument)
+        return waits[0]
+
+    takes_half_a_second_at_most(attempt)
+
+
 def test_ctrl_c_stops_the_command(endless: tuple[Path, threading.Event], tmp_path: Path) -> None:
     path, read = endless
     words = ["tokenizer", "train", path, "--vocab-size", "1000", "--output", "tokenizer.json"]

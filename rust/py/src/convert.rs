@@ -7,6 +7,9 @@ use pyo3::types::{PyBytes, PyList, PyString};
 
 use crate::errors::named;
 
+/// After so many objects that are made for Python, Ctrl-C is looked for: a few milliseconds.
+pub const CHECK: usize = 1 << 16;
+
 /// The UTF-8 of a `str`, or the bytes of a `bytes`, where Python keeps them.
 pub fn text<'a>(value: &'a Bound<'_, PyAny>) -> PyResult<&'a [u8]> {
     if let Ok(text) = value.cast::<PyString>() {
@@ -53,6 +56,9 @@ pub fn id_list<'py>(py: Python<'py>, ids: &[u32]) -> PyResult<Bound<'py, PyList>
     // SAFETY: `PyList_New` gives a new reference or null with an exception set, which `from_owned_ptr_or_err` tells apart.
     let list = unsafe { Bound::from_owned_ptr_or_err(py, pyo3::ffi::PyList_New(length))? };
     for (at, &id) in ids.iter().enumerate() {
+        if at % CHECK == 0 {
+            py.check_signals()?;
+        }
         // SAFETY: `at` is inside the list, and `PyList_SetItem` takes over the reference to the new int.
         unsafe {
             let int = pyo3::ffi::PyLong_FromUnsignedLong(id.into());

@@ -10,12 +10,15 @@ use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyList, PyString};
 
-use crate::convert::{id_and_token, id_list, ids, policy, text};
+use crate::convert::{CHECK, id_and_token, id_list, ids, policy, text};
 use crate::errors::OrRaise;
 use crate::job::watched;
 
 /// Texts up to this many bytes are encoded with the GIL held: releasing it would cost more.
 const SMALL: usize = 1 << 12;
+
+/// Texts of more bytes are encoded in pieces of this size, so that Ctrl-C need not wait for the end.
+const LARGE: usize = 1 << 20;
 
 type Pairs = Vec<(Vec<u8>, Vec<u8>)>;
 /// Ordinary tokens, merges by id, special tokens, whether tokens stay whole, and the pattern.
@@ -24,7 +27,7 @@ type Parts<'py> = (Vec<(u32, Bound<'py, PyBytes>)>, Vec<(u32, u32, u32)>, Vec<(S
 /// The ids of several texts one behind the other, and where each text's begin.
 type IdsAndOffsets<'py> = (Bound<'py, PyArray1<u32>>, Bound<'py, PyArray1<i64>>);
 /// Ids, and the bytes that each stands for.
-type IdsAndSpans<'py> = (Bound<'py, PyList>, Vec<(usize, usize)>);
+type IdsAndSpans<'py> = (Bound<'py, PyList>, Bound<'py, PyList>);
 
 /// Encodes and decodes; never changes.
 #[pyclass(subclass, frozen, module = "cs336._bpe")]
@@ -58,6 +61,17 @@ impl Tokenizer {
     fn encoded(&self, value: &Bound<'_, PyAny>, special: Option<&Bound<'_, PyAny>>) -> PyResult<Vec<u32>> {
         let (py, bytes, policy) = (value.py(), text(value)?, policy(special)?);
         let mut out = Vec::new();
+        if bytes.len() > LARGE {
+            return watched(py, None, |job| {
+                let mut stream = self.0.stream(&policy)?;
+                for piece in bytes.chunks(LARGE) {
+                    job.check()?;
+                    stream.push(piece, &mut out)?;
+                }
+                stream.finish(&mut out)?;
+                Ok(out)
+            });
+        }
         let mut encode = || self.0.encode(bytes, &policy, &mut out);
         if bytes.len() <= SMALL { encode() } else { py.detach(encode) }.or_raise(py)?;
         Ok(out)
@@ -192,8 +206,18 @@ impl Tokenizer {
         text: &Bound<'py, PyAny>,
         special: Option<&Bound<'py, PyAny>>,
     ) -> PyResult<IdsAndSpans<'py>> {
-        let (py, bytes, policy) = (text.py(), crate::convert::text(text)?, policy(special)?);
-        let (ids, spans) = py.detach(|| self.0.encode_with_offsets(bytes, &policy)).or_raise(py)?;
+        let py = text.py();
+        let ids = self.encoded(text, special)?;
+        let spans = PyList::empty(py);
+        let mut start = 0;
+        for (at, &id) in ids.iter().enumerate() {
+            if at % CHECK == 0 {
+                py.check_signals()?;
+            }
+            let end = start + self.0.id_to_token(id).map_or(0, <[u8]>::len);
+            spans.append((start, end))?;
+            start = end;
+        }
         Ok((id_list(py, &ids)?, spans))
     }
 
