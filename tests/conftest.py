@@ -43,14 +43,11 @@ def call_in_child(work: Callable[[], Any], seconds: float = 60) -> Any:
         warnings.simplefilter("ignore", DeprecationWarning)  # Python's warning of forks beside threads
         pid = os.fork()
     if pid == 0:
-        outcome: tuple[Any, BaseException | None]
         try:
-            outcome = (work(), None)
-        except BaseException as error:
-            outcome = (None, error)
-        with open(writer, "wb") as pipe:  # noqa: PTH123  a descriptor
-            pipe.write(pickle.dumps(outcome))
-        os._exit(0)
+            with open(writer, "wb") as pipe:  # noqa: PTH123  a descriptor
+                pipe.write(pickled_outcome(work))
+        finally:
+            os._exit(0)  # never back into the tests
     os.close(writer)
     try:
         ready, _, _ = select.select([reader], [], [], seconds)
@@ -64,6 +61,16 @@ def call_in_child(work: Callable[[], Any], seconds: float = 60) -> Any:
     if error is not None:
         raise error
     return value
+
+
+def pickled_outcome(work: Callable[[], Any]) -> bytes:
+    try:
+        return pickle.dumps((work(), None))
+    except BaseException as error:
+        try:
+            return pickle.dumps((None, error))
+        except Exception:
+            return pickle.dumps((None, RuntimeError(repr(error))))
 
 
 @pytest.fixture

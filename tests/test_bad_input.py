@@ -70,7 +70,7 @@ def assert_helpful(error: BaseException, name: str) -> None:
     """The message is a line that names the file and, after a semicolon, says what to do."""
     message = str(error)
     assert "\n" not in message
-    assert len(message) < 300, message
+    assert len(message) < 400, message
     assert name in message
     assert "; " in message, message
 
