@@ -107,6 +107,16 @@ def test_a_file_for_a_folder(reader: str, tmp_path: Path) -> None:
     assert_helpful(refused.value, "text.txt")
 
 
+@pytest.mark.parametrize("name", ["\ud800", "a\0b"])
+@pytest.mark.parametrize("worker", [*READERS.values(), *WRITERS.values()], ids=[*READERS, *WRITERS])
+def test_a_name_that_no_file_can_have(worker: Callable[[Path], Any], name: str, tmp_path: Path) -> None:
+    with pytest.raises(OSError, match="no file can have this name; check the path") as refused:
+        worker(tmp_path / name)
+    assert refused.value.errno == errno.EINVAL
+    assert_helpful(refused.value, repr(name)[1:-1])
+    assert folder_of(tmp_path) == {}
+
+
 EMPTY: dict[str, Error] = {
     "train_bpe": CorpusError,
     "open_tokens": DataError,

@@ -16,12 +16,13 @@ from cs336 import reference
 from cs336.errors import (
     DisallowedSpecialTokenError,
     FormatError,
+    PatternError,
     SpecialTokenError,
     TextEncodingError,
     TokenIdError,
     VocabularyError,
 )
-from cs336.tokenizer import Tokenizer, train_bpe_from_iterator
+from cs336.tokenizer import Tokenizer, train_bpe, train_bpe_from_iterator
 
 END = "<|endoftext|>"
 TEXT = "Anna's lamp was lower. 1234 apples,   twice!\n\nSo 'twas: d\u00e9j\u00e0 vu, \u4f60\u597d \U0001f600" + END
@@ -151,6 +152,46 @@ def test_bad_input_is_a_typed_error(tokenizer: Tokenizer) -> None:
         Tokenizer([], [])  # type: ignore[arg-type]
     with pytest.raises(TypeError, match="str or bytes, not int"):
         list(tokenizer.encode_iterable([5]))  # type: ignore[list-item]
+
+
+def test_a_lone_surrogate_is_an_error_of_what_it_stands_in(tokenizer: Tokenizer, tmp_path: Path) -> None:
+    text, lone = tmp_path / "text.txt", "a\ud800"
+    vocab, merges, ranks = (tmp_path / name for name in ("vocab.json", "merges.txt", "ranks.tiktoken"))
+    text.write_text(TEXT, encoding="utf-8")
+    plain = Tokenizer(BYTES, [])
+    plain.to_files(vocab, merges)
+    plain.to_tiktoken(ranks)
+    for work in (
+        lambda: train_bpe(text, 300, [END, lone]),
+        lambda: train_bpe_from_iterator([TEXT], 300, [lone]),
+        lambda: Tokenizer(BYTES, [], [lone]),
+        lambda: Tokenizer.from_files(vocab, merges, [lone]),
+        lambda: Tokenizer.from_tiktoken(ranks, special_tokens={lone: 300}),
+        lambda: tokenizer.encode(TEXT, special={lone}),
+        lambda: tokenizer.encode_file(text, tmp_path / "ids.npy", special={lone}),
+    ):
+        with pytest.raises(SpecialTokenError, match=r"special token 'a\\ud800' has no UTF-8 form: .*; replace lone"):
+            work()
+    for work in (
+        lambda: train_bpe(text, 300, pattern=lone),
+        lambda: train_bpe_from_iterator([TEXT], 300, pattern=lone),
+        lambda: Tokenizer(BYTES, [], pattern=lone),
+        lambda: Tokenizer.from_files(vocab, merges, pattern=lone),
+        lambda: Tokenizer.from_tiktoken(ranks, pattern=lone),
+    ):
+        with pytest.raises(PatternError, match=r"pattern 'a\\ud800' has no UTF-8 form: .*; replace lone"):
+            work()
+
+
+def test_the_ids_of_special_tokens_are_ids(tmp_path: Path) -> None:
+    ranks = tmp_path / "ranks.tiktoken"
+    Tokenizer(BYTES, []).to_tiktoken(ranks)
+    with pytest.raises(VocabularyError, match="the id -1 is out of range; number"):
+        Tokenizer.from_tiktoken(ranks, special_tokens={END: -1})
+    with pytest.raises(TypeError, match="id of a vocabulary must be int, not str"):
+        Tokenizer.from_tiktoken(ranks, special_tokens={END: "256"})  # type: ignore[dict-item]
+    with pytest.raises(TypeError, match="special token must be str, not bytes"):
+        Tokenizer.from_tiktoken(ranks, special_tokens={b"x": 256})  # type: ignore[dict-item]
 
 
 def test_decode_stream_gives_whole_characters(tokenizer: Tokenizer) -> None:

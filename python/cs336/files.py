@@ -38,8 +38,15 @@ def advise(error: OSError) -> str:
 def explained(path: str | os.PathLike[str], aside: Path | None = None) -> Iterator[None]:
     """Raises the system's refusals again with advice, and with the path that the caller knows instead of ``aside``.
 
-    Class and number stay, so that ``except FileNotFoundError`` works as ever.
+    Class and number stay, so that ``except FileNotFoundError`` works as ever. A name that no file can have, which
+    Python refuses in other ways, is an OSError as well.
     """
+    try:
+        possible = b"\0" not in os.fsencode(path)
+    except UnicodeEncodeError:  # a lone surrogate
+        possible = False
+    if not possible:
+        raise OSError(errno.EINVAL, "no file can have this name; check the path", os.fspath(path))
     try:
         yield
     except OSError as error:

@@ -5,6 +5,7 @@ use pyo3::exceptions::{PyTypeError, PyUnicodeEncodeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyList, PyString};
 
+use crate::arguments::{SpecialTokens, TokenId};
 use crate::errors::named;
 
 /// After so many objects that are made for Python, Ctrl-C is looked for: a few milliseconds.
@@ -21,13 +22,18 @@ pub fn text<'a>(value: &'a Bound<'_, PyAny>) -> PyResult<&'a [u8]> {
     Err(PyTypeError::new_err(format!("a text must be str or bytes, not {}", value.get_type().name()?)))
 }
 
-/// The UTF-8 of a `str`; a lone surrogate, which has none, is a `TextEncodingError`.
+/// The UTF-8 of a text.
 pub fn string<'a>(text: &'a Bound<'_, PyString>) -> PyResult<&'a str> {
+    utf8(text, "TextEncodingError", || "the text".to_owned())
+}
+
+/// The UTF-8 of a `str`; of a lone surrogate, which has none, an exception of `cs336.errors` about `what` it stands in.
+pub fn utf8<'a>(text: &'a Bound<'_, PyString>, class: &str, what: impl FnOnce() -> String) -> PyResult<&'a str> {
     let py = text.py();
     text.to_str().map_err(|error| {
         if error.is_instance_of::<PyUnicodeEncodeError>(py) {
-            let reason = format!("the text has no UTF-8 form: {}", error.value(py));
-            return named(py, "TextEncodingError", format!("{reason}; replace lone surrogates first"));
+            let reason = format!("{} has no UTF-8 form: {}", what(), error.value(py));
+            return named(py, class, format!("{reason}; replace lone surrogates first"));
         }
         error
     })
@@ -37,7 +43,7 @@ pub fn string<'a>(text: &'a Bound<'_, PyString>) -> PyResult<&'a str> {
 pub fn policy(value: Option<&Bound<'_, PyAny>>) -> PyResult<SpecialPolicy> {
     let Some(value) = value else { return Ok(SpecialPolicy::Token) };
     if let Ok(word) = value.cast::<PyString>() {
-        return match word.to_str()? {
+        return match string(word)? {
             "token" => Ok(SpecialPolicy::Token),
             "text" => Ok(SpecialPolicy::Text),
             "error" => Ok(SpecialPolicy::Error),
@@ -46,7 +52,7 @@ pub fn policy(value: Option<&Bound<'_, PyAny>>) -> PyResult<SpecialPolicy> {
             ))),
         };
     }
-    value.try_iter()?.map(|token| token?.extract::<String>()).collect::<PyResult<_>>().map(SpecialPolicy::Allowed)
+    Ok(SpecialPolicy::Allowed(value.extract::<SpecialTokens>()?.0))
 }
 
 /// A list of Python's ints. Written against the C interface because `PyList::new` panics where memory ends, and this
@@ -73,18 +79,7 @@ pub fn id_list<'py>(py: Python<'py>, ids: &[u32]) -> PyResult<Bound<'py, PyList>
 
 /// An entry of a vocabulary.
 pub fn id_and_token(id: &Bound<'_, PyAny>, token: &Bound<'_, PyAny>) -> PyResult<(u32, Vec<u8>)> {
-    let py = id.py();
-    let number = match id.extract::<u32>() {
-        Ok(number) => number,
-        Err(error) if error.is_instance_of::<PyTypeError>(py) => {
-            let kind = id.get_type().name()?;
-            return Err(PyTypeError::new_err(format!("an id of a vocabulary must be int, not {kind}")));
-        }
-        Err(_) => {
-            let message = format!("invalid vocabulary: the id {id} is out of range; number the tokens from 0");
-            return Err(named(py, "VocabularyError", message));
-        }
-    };
+    let number = id.extract::<TokenId>()?.0;
     let Ok(bytes) = token.cast::<PyBytes>() else {
         let kind = token.get_type().name()?;
         return Err(PyTypeError::new_err(format!("the token of id {number} must be bytes, not {kind}")));

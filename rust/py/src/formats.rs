@@ -1,12 +1,11 @@
 //! Files of tokenizers, and files of tokens.
 
-use std::path::PathBuf;
-
 use cs336_bpe::encode::{Dtype, EncodeFileOptions};
 use cs336_bpe::formats::{gpt2, huggingface, native, tiktoken};
 use cs336_bpe::pretokenize::Pattern;
 use pyo3::prelude::*;
 
+use crate::arguments::{FilePath, PatternText, SpecialToken, SpecialTokens, TokenId};
 use crate::convert::policy;
 use crate::errors::OrRaise;
 use crate::job::watched;
@@ -14,56 +13,62 @@ use crate::tokenizer::Tokenizer;
 
 /// Reads our own `tokenizer.json`.
 #[pyfunction]
-pub fn load_native(py: Python<'_>, path: PathBuf) -> PyResult<Tokenizer> {
-    py.detach(|| native::load(&path)).map(Tokenizer).or_raise(py)
+pub fn load_native(py: Python<'_>, path: FilePath) -> PyResult<Tokenizer> {
+    py.detach(|| native::load(&path.0)).map(Tokenizer).or_raise(py)
 }
 
 /// Writes our own `tokenizer.json`.
 #[pyfunction]
-pub fn save_native(py: Python<'_>, tokenizer: &Tokenizer, path: PathBuf) -> PyResult<()> {
-    py.detach(|| native::save(&tokenizer.0, &path)).or_raise(py)
+pub fn save_native(py: Python<'_>, tokenizer: &Tokenizer, path: FilePath) -> PyResult<()> {
+    py.detach(|| native::save(&tokenizer.0, &path.0)).or_raise(py)
 }
 
 /// Reads GPT-2's pair of files.
 #[pyfunction]
 pub fn load_gpt2(
     py: Python<'_>,
-    vocab: PathBuf,
-    merges: PathBuf,
-    special: Vec<String>,
-    pattern: &str,
+    vocab: FilePath,
+    merges: FilePath,
+    special: SpecialTokens,
+    pattern: PatternText,
 ) -> PyResult<Tokenizer> {
-    py.detach(|| gpt2::load(&vocab, &merges, &special, Pattern::new(pattern)?)).map(Tokenizer).or_raise(py)
+    py.detach(|| gpt2::load(&vocab.0, &merges.0, &special.0, Pattern::new(&pattern.0)?)).map(Tokenizer).or_raise(py)
 }
 
 /// Writes GPT-2's pair of files.
 #[pyfunction]
-pub fn save_gpt2(py: Python<'_>, tokenizer: &Tokenizer, vocab: PathBuf, merges: PathBuf) -> PyResult<()> {
-    py.detach(|| gpt2::save(&tokenizer.0, &vocab, &merges)).or_raise(py)
+pub fn save_gpt2(py: Python<'_>, tokenizer: &Tokenizer, vocab: FilePath, merges: FilePath) -> PyResult<()> {
+    py.detach(|| gpt2::save(&tokenizer.0, &vocab.0, &merges.0)).or_raise(py)
 }
 
 /// Reads a rank file of tiktoken.
 #[pyfunction]
-pub fn load_tiktoken(py: Python<'_>, path: PathBuf, special: Vec<(String, u32)>, pattern: &str) -> PyResult<Tokenizer> {
-    py.detach(|| tiktoken::load(&path, &special, Pattern::new(pattern)?)).map(Tokenizer).or_raise(py)
+pub fn load_tiktoken(
+    py: Python<'_>,
+    path: FilePath,
+    special: Vec<(SpecialToken, TokenId)>,
+    pattern: PatternText,
+) -> PyResult<Tokenizer> {
+    let special: Vec<_> = special.into_iter().map(|(token, id)| (token.0, id.0)).collect();
+    py.detach(|| tiktoken::load(&path.0, &special, Pattern::new(&pattern.0)?)).map(Tokenizer).or_raise(py)
 }
 
 /// Writes a rank file of tiktoken.
 #[pyfunction]
-pub fn save_tiktoken(py: Python<'_>, tokenizer: &Tokenizer, path: PathBuf) -> PyResult<()> {
-    py.detach(|| tiktoken::save(&tokenizer.0, &path)).or_raise(py)
+pub fn save_tiktoken(py: Python<'_>, tokenizer: &Tokenizer, path: FilePath) -> PyResult<()> {
+    py.detach(|| tiktoken::save(&tokenizer.0, &path.0)).or_raise(py)
 }
 
 /// Reads a `tokenizer.json` of Hugging Face.
 #[pyfunction]
-pub fn load_huggingface(py: Python<'_>, path: PathBuf) -> PyResult<Tokenizer> {
-    py.detach(|| huggingface::load(&path)).map(Tokenizer).or_raise(py)
+pub fn load_huggingface(py: Python<'_>, path: FilePath) -> PyResult<Tokenizer> {
+    py.detach(|| huggingface::load(&path.0)).map(Tokenizer).or_raise(py)
 }
 
 /// Writes a `tokenizer.json` for Hugging Face.
 #[pyfunction]
-pub fn save_huggingface(py: Python<'_>, tokenizer: &Tokenizer, path: PathBuf) -> PyResult<()> {
-    py.detach(|| huggingface::save(&tokenizer.0, &path)).or_raise(py)
+pub fn save_huggingface(py: Python<'_>, tokenizer: &Tokenizer, path: FilePath) -> PyResult<()> {
+    py.detach(|| huggingface::save(&tokenizer.0, &path.0)).or_raise(py)
 }
 
 /// Encodes a text file to a token file: the numbers of tokens, bytes and documents, and the integer type.
@@ -72,8 +77,8 @@ pub fn save_huggingface(py: Python<'_>, tokenizer: &Tokenizer, path: PathBuf) ->
 pub fn encode_file(
     py: Python<'_>,
     tokenizer: &Tokenizer,
-    source: PathBuf,
-    target: PathBuf,
+    source: FilePath,
+    target: FilePath,
     special: &Bound<'_, PyAny>,
     wide: Option<bool>,
     threads: Option<usize>,
@@ -84,6 +89,6 @@ pub fn encode_file(
         dtype: wide.map(|wide| if wide { Dtype::Uint32 } else { Dtype::Uint16 }),
         threads: threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from)),
     };
-    let stats = watched(py, progress.as_ref(), |job| tokenizer.0.encode_file(&source, &target, &options, job))?;
+    let stats = watched(py, progress.as_ref(), |job| tokenizer.0.encode_file(&source.0, &target.0, &options, job))?;
     Ok((stats.tokens, stats.bytes, stats.documents, stats.dtype.name()))
 }

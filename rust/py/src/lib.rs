@@ -1,5 +1,6 @@
 //! The extension module `cs336._bpe`: extract, release the GIL, call, convert.
 
+mod arguments;
 mod convert;
 mod errors;
 mod formats;

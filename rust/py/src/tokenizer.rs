@@ -10,6 +10,7 @@ use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyList, PyString};
 
+use crate::arguments::{PatternText, SpecialTokens};
 use crate::convert::{CHECK, id_and_token, id_list, ids, policy, text};
 use crate::errors::OrRaise;
 use crate::job::watched;
@@ -39,8 +40,8 @@ fn build(vocabulary: cs336_bpe::Result<Vocabulary>, pattern: &str) -> cs336_bpe:
 
 /// The text of a pattern's regular expression.
 #[pyfunction]
-pub fn pattern_regex(py: Python<'_>, pattern: &str) -> PyResult<String> {
-    Pattern::new(pattern).map(|pattern| pattern.regex().to_owned()).or_raise(py)
+pub fn pattern_regex(py: Python<'_>, pattern: PatternText) -> PyResult<String> {
+    Pattern::new(&pattern.0).map(|pattern| pattern.regex().to_owned()).or_raise(py)
 }
 
 /// A tokenizer from what `Tokenizer.parts` gives.
@@ -115,30 +116,25 @@ impl Tokenizer {
 impl Tokenizer {
     /// From a vocabulary and merges; or the same tokenizer again, as an object of a subclass.
     #[new]
-    #[pyo3(signature = (vocab, merges=None, special_tokens=None, *, pattern="gpt2"))]
+    #[pyo3(signature = (vocab, merges=None, special_tokens=None, *, pattern=PatternText::default()))]
+    #[pyo3(text_signature = "(vocab, merges=None, special_tokens=None, *, pattern='gpt2')")]
     fn new(
         vocab: &Bound<'_, PyAny>,
         merges: Option<Pairs>,
-        special_tokens: Option<&Bound<'_, PyAny>>,
-        pattern: &str,
+        special_tokens: Option<SpecialTokens>,
+        pattern: PatternText,
     ) -> PyResult<Self> {
         if let Ok(same) = vocab.cast::<Tokenizer>() {
             return Ok(Self(same.get().0.clone()));
         }
-        let special = match special_tokens {
-            None => Vec::new(),
-            Some(one) if one.cast::<PyString>().is_ok() => {
-                return Err(PyTypeError::new_err("special_tokens must be a list of str, not a single str"));
-            }
-            Some(list) => list.try_iter()?.map(|token| token?.extract()).collect::<PyResult<_>>()?,
-        };
+        let special = special_tokens.map_or_else(Vec::new, |tokens| tokens.0);
         let Ok(dict) = vocab.cast::<PyDict>() else {
             let kind = vocab.get_type().name()?;
             return Err(PyTypeError::new_err(format!("vocab must be a dict from ids to bytes, not {kind}")));
         };
         let tokens = dict.iter().map(|(id, token)| id_and_token(&id, &token)).collect::<PyResult<_>>()?;
         let py = vocab.py();
-        py.detach(|| build(Vocabulary::new(tokens, merges.unwrap_or_default(), special), pattern)).or_raise(py)
+        py.detach(|| build(Vocabulary::new(tokens, merges.unwrap_or_default(), special), &pattern.0)).or_raise(py)
     }
 
     /// The ids of a text.

@@ -1,15 +1,14 @@
 //! Training from files and from documents in memory.
 
-use std::path::PathBuf;
-
 use cs336_bpe::count::{Counter, WordCounts};
 use cs336_bpe::pretokenize::Pattern;
-use cs336_bpe::special::SpecialTokens;
+use cs336_bpe::special;
 use cs336_bpe::train::{TrainOptions, train};
 use cs336_bpe::{Error, Job, Vocabulary};
 use pyo3::prelude::*;
 use pyo3::types::PyString;
 
+use crate::arguments::{FilePath, PatternText, SpecialTokens};
 use crate::convert::string;
 use crate::errors::OrRaise;
 use crate::job::watched;
@@ -20,7 +19,7 @@ const BATCH: usize = 8 << 20;
 
 struct Plan {
     pattern: Pattern,
-    special: SpecialTokens,
+    special: special::SpecialTokens,
     options: TrainOptions,
     threads: usize,
 }
@@ -36,7 +35,7 @@ impl Plan {
         let options = TrainOptions { vocab_size, min_frequency, special_tokens: special.len() };
         options.merges()?;
         let threads = threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
-        Ok(Self { pattern: Pattern::new(pattern)?, special: SpecialTokens::new(special)?, options, threads })
+        Ok(Self { pattern: Pattern::new(pattern)?, special: special::SpecialTokens::new(special)?, options, threads })
     }
 
     fn counter<'a>(&'a self, job: &'a Job) -> Counter<'a> {
@@ -55,15 +54,16 @@ impl Plan {
 #[allow(clippy::too_many_arguments, reason = "the options of training, as Python names them")]
 pub fn train_files(
     py: Python<'_>,
-    paths: Vec<PathBuf>,
+    paths: Vec<FilePath>,
     vocab_size: usize,
-    special_tokens: Vec<String>,
-    pattern: &str,
+    special_tokens: SpecialTokens,
+    pattern: PatternText,
     min_frequency: u64,
     threads: Option<usize>,
     progress: Option<Bound<'_, PyAny>>,
 ) -> PyResult<Tokenizer> {
-    let plan = Plan::new(vocab_size, &special_tokens, pattern, min_frequency, threads).or_raise(py)?;
+    let plan = Plan::new(vocab_size, &special_tokens.0, &pattern.0, min_frequency, threads).or_raise(py)?;
+    let paths: Vec<_> = paths.into_iter().map(|path| path.0).collect();
     watched(py, progress.as_ref(), |job| plan.finish(&plan.counter(job).count_files(&paths)?, job))
 }
 
@@ -74,13 +74,13 @@ pub fn train_documents(
     py: Python<'_>,
     texts: &Bound<'_, PyAny>,
     vocab_size: usize,
-    special_tokens: Vec<String>,
-    pattern: &str,
+    special_tokens: SpecialTokens,
+    pattern: PatternText,
     min_frequency: u64,
     threads: Option<usize>,
     progress: Option<Bound<'_, PyAny>>,
 ) -> PyResult<Tokenizer> {
-    let plan = Plan::new(vocab_size, &special_tokens, pattern, min_frequency, threads).or_raise(py)?;
+    let plan = Plan::new(vocab_size, &special_tokens.0, &pattern.0, min_frequency, threads).or_raise(py)?;
     let mut counts = WordCounts::default();
     let mut batch: Vec<String> = Vec::new();
     let mut size = 0;

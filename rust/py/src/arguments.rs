@@ -1,0 +1,98 @@
+//! Types of arguments, for what PyO3's own conversions would refuse in words that help nobody.
+
+use std::path::PathBuf;
+
+use pyo3::exceptions::{PyOSError, PyTypeError, PyUnicodeEncodeError};
+use pyo3::prelude::*;
+use pyo3::types::PyString;
+
+use crate::convert::utf8;
+use crate::errors::named;
+
+/// Python's number for "invalid argument", the same on every system it runs on.
+const EINVAL: i32 = 22;
+
+/// A special token.
+pub struct SpecialToken(pub String);
+
+impl<'py> FromPyObject<'_, 'py> for SpecialToken {
+    type Error = PyErr;
+
+    fn extract(value: Borrowed<'_, 'py, PyAny>) -> PyResult<Self> {
+        let Ok(token) = value.cast::<PyString>() else {
+            let kind = value.get_type().name()?;
+            return Err(PyTypeError::new_err(format!("a special token must be str, not {kind}")));
+        };
+        utf8(&token, "SpecialTokenError", || format!("special token {token:?}")).map(|token| Self(token.to_owned()))
+    }
+}
+
+/// Special tokens in the order given.
+pub struct SpecialTokens(pub Vec<String>);
+
+impl<'py> FromPyObject<'_, 'py> for SpecialTokens {
+    type Error = PyErr;
+
+    fn extract(value: Borrowed<'_, 'py, PyAny>) -> PyResult<Self> {
+        if value.cast::<PyString>().is_ok() {
+            return Err(PyTypeError::new_err("special_tokens must be a list of str, not a single str"));
+        }
+        value.try_iter()?.map(|token| Ok(token?.extract::<SpecialToken>()?.0)).collect::<PyResult<_>>().map(Self)
+    }
+}
+
+/// A pattern's name, or a regular expression.
+pub struct PatternText(pub String);
+
+impl Default for PatternText {
+    fn default() -> Self {
+        Self("gpt2".to_owned())
+    }
+}
+
+impl<'py> FromPyObject<'_, 'py> for PatternText {
+    type Error = PyErr;
+
+    fn extract(value: Borrowed<'_, 'py, PyAny>) -> PyResult<Self> {
+        let pattern = value.cast::<PyString>()?;
+        utf8(&pattern, "PatternError", || format!("pattern {pattern:?}")).map(|pattern| Self(pattern.to_owned()))
+    }
+}
+
+/// The path of a file. What no file can be called is the `OSError` that Python code gives, see `cs336.files`.
+pub struct FilePath(pub PathBuf);
+
+impl<'py> FromPyObject<'_, 'py> for FilePath {
+    type Error = PyErr;
+
+    fn extract(value: Borrowed<'_, 'py, PyAny>) -> PyResult<Self> {
+        let py = value.py();
+        let impossible =
+            || PyOSError::new_err((EINVAL, "no file can have this name; check the path", value.to_owned().unbind()));
+        match value.extract::<PathBuf>() {
+            Ok(path) if path.as_os_str().as_encoded_bytes().contains(&0) => Err(impossible()),
+            Ok(path) => Ok(Self(path)),
+            Err(error) if error.is_instance_of::<PyUnicodeEncodeError>(py) => Err(impossible()),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+/// An id of a vocabulary.
+pub struct TokenId(pub u32);
+
+impl<'py> FromPyObject<'_, 'py> for TokenId {
+    type Error = PyErr;
+
+    fn extract(value: Borrowed<'_, 'py, PyAny>) -> PyResult<Self> {
+        let py = value.py();
+        value.extract::<u32>().map(Self).map_err(|error| {
+            if error.is_instance_of::<PyTypeError>(py) {
+                let kind = value.get_type().name().map_or_else(|_| "another type".to_owned(), |name| name.to_string());
+                return PyTypeError::new_err(format!("an id of a vocabulary must be int, not {kind}"));
+            }
+            let message = format!("invalid vocabulary: the id {} is out of range; number the tokens from 0", &*value);
+            named(py, "VocabularyError", message)
+        })
+    }
+}
