@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -202,6 +203,43 @@ def test_a_folder_stands_where_a_file_should_be_written(writer: str, tmp_path: P
         WRITERS[writer](tmp_path / "folder")
     assert_helpful(refused.value, "folder")
     assert folder_of(tmp_path) == {"folder": None}
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
+@pytest.mark.parametrize("linked", [False, True])
+@pytest.mark.parametrize("writer", [name for name in WRITERS if name != "train"])
+def test_no_file_takes_the_place_of_a_device(writer: str, linked: bool, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "link").symlink_to("pipe")
+    before = folder_of(tmp_path)
+    name = "link" if linked else "pipe"
+    with pytest.raises(FileExistsError) as refused:
+        WRITERS[writer](tmp_path / name)
+    assert_helpful(refused.value, name)
+    assert folder_of(tmp_path) == before
+    assert (tmp_path / "pipe").is_fifo()
+
+
+@pytest.mark.parametrize("target", ["old", "new"])
+@pytest.mark.parametrize("writer", [name for name in WRITERS if name != "train"])
+def test_a_link_is_written_through(writer: str, target: str, tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "old").write_text("old content")
+    (tmp_path / "link").symlink_to(Path("elsewhere") / target)
+    WRITERS[writer](tmp_path / "link")
+    assert (tmp_path / "link").is_symlink()
+    assert len((tmp_path / "elsewhere" / target).read_bytes()) > 100
+    assert sorted(path.name for path in (tmp_path / "elsewhere").iterdir()) == sorted({"old", target})
+
+
+@pytest.mark.parametrize("writer", [name for name in WRITERS if name != "train"])
+def test_a_link_in_a_circle(writer: str, tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to("link")
+    with pytest.raises(OSError, match=r"link") as refused:
+        WRITERS[writer](tmp_path / "link")
+    assert refused.value.errno == errno.ELOOP
+    assert_helpful(refused.value, "link")
+    assert [path.is_symlink() for path in tmp_path.iterdir()] == [True]
 
 
 @pytest.mark.parametrize("writer", [name for name in WRITERS if name != "train"])

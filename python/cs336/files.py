@@ -6,6 +6,7 @@ import errno
 import os
 import secrets
 import shutil
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -60,23 +61,35 @@ def explained(path: str | os.PathLike[str], aside: Path | None = None) -> Iterat
 
 def check_target(path: Path) -> None:
     """Refuses a path that no file can be written to; called before work whose result goes there."""
-    if path.is_dir():
-        raise IsADirectoryError(errno.EISDIR, "is a folder; name a file in it", str(path))
-    if not path.parent.is_dir():
-        raise FileNotFoundError(errno.ENOENT, "no such folder; make it first", str(path.parent))
+    with explained(path):
+        try:
+            mode = path.stat().st_mode
+        except FileNotFoundError:
+            folder = _followed(path).parent
+            if not folder.is_dir():
+                raise FileNotFoundError(errno.ENOENT, "no such folder; make it first", str(folder)) from None
+            return
+        if stat.S_ISDIR(mode):
+            raise IsADirectoryError(errno.EISDIR, "is a folder; name a file in it", str(path))
+        if not stat.S_ISREG(mode):  # the file would take its place
+            raise FileExistsError(errno.EEXIST, "is a device or a pipe, not a file; name a file to write", str(path))
 
 
 @contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
-    """Gives a path to write to; on success the file is synced and takes the final name, else nothing is left."""
-    aside = _beside(path)
+    """Gives a path to write to; on success the file is synced and takes the final name, else nothing is left.
+
+    A symbolic link is followed, and stays.
+    """
+    check_target(path)
+    target = _followed(path)
+    aside = _beside(target)
     with explained(path, aside):
-        check_target(path)
         try:
             yield aside
             sync(aside)
-            aside.replace(path)
-            sync(path.parent)
+            aside.replace(target)
+            sync(target.parent)
         except BaseException:
             aside.unlink(missing_ok=True)
             raise
@@ -118,6 +131,11 @@ def sync(path: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def _followed(path: Path) -> Path:
+    """Where a symbolic link leads, also one to nothing yet."""
+    return Path(os.path.realpath(path)) if path.is_symlink() else path
 
 
 def _beside(path: Path) -> Path:

@@ -9,7 +9,6 @@ from pathlib import Path
 import click
 
 from cs336.cli.options import PATH
-from cs336.cli.paths import output_file
 from cs336.cli.show import json_option, show
 
 
@@ -44,7 +43,7 @@ def command(count: int | None, size: int | None, seed: int, output: Path | None,
     if output is not None:
         if size is None and count is None:
             count = 1000
-        stats = write_stories(output_file(output), count=count, size=size, seed=seed)
+        stats = write_stories(output, count=count, size=size, seed=seed)
         show(dataclasses.asdict(stats), as_json=as_json)
         return
     if as_json:

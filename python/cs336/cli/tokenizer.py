@@ -13,10 +13,9 @@ import click
 
 from cs336.cli.lazy import GroupInOrder
 from cs336.cli.options import PATH
-from cs336.cli.paths import output_file
 from cs336.cli.show import json_option, readable, show
 from cs336.errors import DataError, TokenIdError
-from cs336.files import whole_file
+from cs336.files import check_target, whole_file
 
 if TYPE_CHECKING:
     from cs336.tokenizer import Tokenizer
@@ -81,7 +80,7 @@ def train(
     """
     from cs336.tokenizer import train_bpe
 
-    output = output_file(output)
+    check_target(output)
     started = time.perf_counter()
     tokenizer = train_bpe(
         list(inputs),
@@ -141,7 +140,7 @@ def encode(
         return
     assert source is not None
     assert target is not None
-    target = output_file(target)
+    check_target(target)
     started = time.perf_counter()
     progress = False if as_json else None
     stats = tokenizer.encode_file(source, target, special=special, threads=threads, progress=progress)
@@ -186,7 +185,7 @@ def decode(source: Path | None, tokenizer_path: Path, ids: str | None, output: P
         sys.stdout.buffer.writelines(pieces)
         sys.stdout.buffer.flush()
         return
-    with whole_file(output_file(output)) as aside, aside.open("wb") as file_out:
+    with whole_file(output) as aside, aside.open("wb") as file_out:
         file_out.writelines(pieces)
 
 

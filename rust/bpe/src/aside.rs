@@ -1,4 +1,5 @@
 //! Files written aside, synced, then renamed: under the final name stands the whole file or what stood there before.
+//! A symbolic link is followed and stays; a device or a pipe is refused, for a file would take its place.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
@@ -11,28 +12,25 @@ use crate::{Error, Result};
 /// A file under way. Dropped before [`keep`](Self::keep), it leaves nothing.
 pub(crate) struct Aside {
     file: NamedTempFile,
+    /// The name that the caller gave, for messages.
     target: PathBuf,
+    /// Where links from there lead.
+    path: PathBuf,
 }
 
 impl Aside {
     pub fn new(target: &Path) -> Result<Self> {
-        if target.is_dir() {
-            return Err(Error::io("write", target)(io::ErrorKind::IsADirectory.into()));
-        }
-        let folder = match target.parent() {
-            Some(parent) if !parent.as_os_str().is_empty() => parent,
-            _ => Path::new("."),
-        };
+        let path = place(target).map_err(Error::io("write", target))?;
         // As any new file it gets the mode that the umask leaves, not the private one of a temporary file.
         let create = |path: &Path| OpenOptions::new().read(true).write(true).create_new(true).open(path);
         // What the system says comes back without its number, so that is kept here.
         let mut number = None;
         let made = tempfile::Builder::new()
             .prefix(".cs336-")
-            .make_in(folder, |path| create(path).inspect_err(|error| number = error.raw_os_error()));
+            .make_in(folder_of(&path), |path| create(path).inspect_err(|error| number = error.raw_os_error()));
         let reason = |error| number.map_or(error, io::Error::from_raw_os_error);
         let file = made.map_err(|error| Error::io("create", target)(reason(error)))?;
-        Ok(Self { file, target: target.to_path_buf() })
+        Ok(Self { file, target: target.to_path_buf(), path })
     }
 
     /// The file to write to.
@@ -47,16 +45,38 @@ impl Aside {
 
     /// Gives the file its name.
     pub fn keep(self) -> Result<()> {
-        self.file.persist(&self.target).map_err(|error| Error::io("write", &self.target)(error.error))?;
+        self.file.persist(&self.path).map_err(|error| Error::io("write", &self.target)(error.error))?;
         Ok(())
     }
+}
+
+fn folder_of(path: &Path) -> &Path {
+    path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+/// Where a file goes that is written to `target`.
+fn place(target: &Path) -> io::Result<PathBuf> {
+    match target.metadata() {
+        Ok(found) if found.is_dir() => return Err(io::ErrorKind::IsADirectory.into()),
+        Ok(found) if !found.is_file() => {
+            return Err(io::Error::new(io::ErrorKind::AlreadyExists, "Is a device or a pipe, not a file"));
+        }
+        // The rest of what can be wrong shows when the file is made, but for links in a circle, which the system finds.
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let mut path = target.to_path_buf();
+    while let Ok(link) = path.read_link() {
+        path = folder_of(&path).join(link);
+    }
+    Ok(path)
 }
 
 /// Gives two files that belong together their names. If the second can't have it, the first goes too.
 pub(crate) fn keep_both(one: Aside, other: Aside) -> Result<()> {
     one.sync()?;
     other.sync()?;
-    let first = one.target.clone();
+    let first = one.path.clone();
     one.keep()?;
     other.keep().inspect_err(|_| drop(std::fs::remove_file(first)))
 }
@@ -77,4 +97,46 @@ pub(crate) fn write(target: &Path, content: &[u8]) -> Result<()> {
 /// Writes two whole files that belong together.
 pub(crate) fn write_both(one: (&Path, &[u8]), other: (&Path, &[u8])) -> Result<()> {
     keep_both(filled(one.0, one.1)?, filled(other.0, other.1)?)
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::symlink;
+    use std::os::unix::net::UnixListener;
+
+    use super::*;
+
+    #[test]
+    fn links_are_written_through() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        fs::create_dir(at("real")).unwrap();
+        fs::write(at("real/file"), "old").unwrap();
+        symlink("real/file", at("link")).unwrap();
+        symlink("link", at("twice")).unwrap();
+        symlink("real/new", at("dangling")).unwrap();
+        for (name, file) in [("twice", "real/file"), ("dangling", "real/new")] {
+            write(&at(name), b"content").unwrap();
+            assert!(at(name).is_symlink());
+            assert_eq!(fs::read(at(file)).unwrap(), b"content");
+        }
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 4);
+        assert_eq!(fs::read_dir(at("real")).unwrap().count(), 2);
+    }
+
+    #[test]
+    fn what_is_no_file_is_refused_and_stays() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        let _socket = UnixListener::bind(at("socket")).unwrap();
+        symlink("socket", at("to socket")).unwrap();
+        symlink("circle", at("circle")).unwrap();
+        for name in ["socket", "to socket", "circle"] {
+            let message = write(&at(name), b"content").unwrap_err().to_string();
+            assert!(message.contains(&format!("cannot write {}: ", at(name).display())), "{message}");
+            assert!(!at(name).is_file());
+        }
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 3);
+    }
 }

@@ -147,6 +147,7 @@ pub fn advice(kind: io::ErrorKind) -> &'static str {
         NotFound => "check the path",
         NotADirectory => "a part of the path is a file; check the path",
         IsADirectory => "name a file, not a folder",
+        AlreadyExists => "name a file to write",
         PermissionDenied => "change its permissions, or choose another place",
         ReadOnlyFilesystem => "choose a place that can be written to",
         StorageFull | QuotaExceeded => "free some space, or choose another disk",

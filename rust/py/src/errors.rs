@@ -1,13 +1,14 @@
 //! The core's errors as Python exceptions, mapped once.
 
-use std::io::ErrorKind::IsADirectory;
+use std::io::ErrorKind::{AlreadyExists, IsADirectory};
 
 use cs336_bpe::{Error, advice};
 use pyo3::exceptions::{PyKeyboardInterrupt, PyOSError};
 use pyo3::prelude::*;
 
-/// Python's number for "is a directory", the same on every system it runs on.
+/// Python's numbers for "is a directory" and "file exists", the same on every system it runs on.
 const EISDIR: i32 = 21;
+const EEXIST: i32 = 17;
 
 /// The exception of `cs336.errors` that stands for a core error; the system's own errors become `OSError`, whose
 /// constructor picks the subclass by number.
@@ -15,8 +16,12 @@ pub fn to_py(py: Python<'_>, error: Error) -> PyErr {
     let message = error.to_string();
     let class = match &error {
         Error::Io { source, path, action } => {
-            let number = source.raw_os_error().or((source.kind() == IsADirectory).then_some(EISDIR));
             // What was found without asking the system may have a kind only.
+            let number = source.raw_os_error().or(match source.kind() {
+                IsADirectory => Some(EISDIR),
+                AlreadyExists => Some(EEXIST),
+                _ => None,
+            });
             let Some(number) = number else { return std::io::Error::new(source.kind(), message).into() };
             let reason = source.to_string();
             let reason = reason.split(" (os error").next().unwrap_or_default();
