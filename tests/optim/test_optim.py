@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import math
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -34,6 +36,36 @@ def test_adamw_equals_torch(dtype: torch.dtype, tolerance: float, weight_decay: 
     theirs = train(lambda p: torch.optim.AdamW(p, **settings), 300, dtype)
     for mine, other in zip(ours, theirs, strict=True):
         torch.testing.assert_close(mine, other, rtol=tolerance, atol=tolerance)
+
+
+def test_no_optimizer_imports_the_compiler() -> None:
+    code = """
+import sys, torch
+from cs336.optim import SGD, AdamW, Muon
+for kind in (SGD, AdamW, Muon):
+    net = torch.nn.Linear(3, 3, bias=False)
+    optimizer = kind(net.parameters())
+    net(torch.ones(3)).sum().backward()
+    optimizer.step()
+    optimizer.zero_grad()
+    optimizer.load_state_dict(optimizer.state_dict())
+assert "torch._dynamo" not in sys.modules
+"""
+    subprocess.run(
+        [sys.executable, "-c", code], check=True
+    )  # a process, because torch may have imported it in this one
+
+
+def test_a_closure_is_called_with_gradients() -> None:
+    weight = torch.nn.Parameter(torch.tensor([3.0]))
+
+    def closure() -> float:
+        loss = weight.square().sum()
+        loss.backward()
+        return loss.item()
+
+    assert SGD([weight], lr=0.5).step(closure) == 9.0
+    assert weight.item() == 0.0
 
 
 def test_sgd_decays_with_the_root_of_the_step() -> None:

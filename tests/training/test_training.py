@@ -3,6 +3,8 @@ from __future__ import annotations
 import dataclasses
 import io
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +35,17 @@ def test_accumulation_equals_the_large_batch(raw: dict[str, Any], tmp_path: Path
     for large, parts in zip(rows_of(tmp_path / "large"), rows_of(tmp_path / "parts"), strict=True):
         # Sums in another order: float32 rounding, a little amplified by twelve steps of Adam.
         assert {k: v for k, v in parts.items() if v} == pytest.approx({k: v for k, v in large.items() if v}, rel=1e-3)
+
+
+def test_a_run_that_compiles_nothing_does_not_import_the_compiler(raw: dict[str, Any], tmp_path: Path) -> None:
+    (tmp_path / "config.toml").write_text(to_toml(make_config(raw)))
+    code = """
+import sys
+from cs336.training import load_config, train
+train(load_config("config.toml"), "run")
+assert "torch._dynamo" not in sys.modules
+"""
+    subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True)  # a fresh one: in this it may be imported
 
 
 def test_it_learns(raw: dict[str, Any], tmp_path: Path) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any
 
 import torch
 from torch import Tensor
+
+from cs336.optim.optimizer import Optimizer
 
 # Coefficients of the quintic iteration: they push singular values towards 1 fast rather than exactly.
 _A, _B, _C = 3.4445, -4.7750, 2.0315
@@ -28,7 +30,7 @@ def orthogonalize(matrix: Tensor, steps: int = 5) -> Tensor:
     return x if wide else x.mT
 
 
-class Muon(torch.optim.Optimizer):
+class Muon(Optimizer):
     """For matrices only: w <- (1 - lr * weight_decay) w - lr * scale * orthogonalize(momentum).
 
     The scale sqrt(max(1, rows / columns)) keeps the change of a layer's output alike across shapes. Embeddings, heads,
@@ -49,19 +51,6 @@ class Muon(torch.optim.Optimizer):
             for parameter in group["params"]:
                 if parameter.ndim != 2:
                     raise ValueError(f"Muon takes matrices; a parameter of shape {tuple(parameter.shape)} is none")
-
-    @torch.no_grad()
-    def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
-        """Takes one step; returns the closure's loss, if one is given."""
-        loss = None
-        if closure is not None:
-            with torch.enable_grad():
-                loss = closure()
-        for group in self.param_groups:
-            for parameter in group["params"]:
-                if parameter.grad is not None:
-                    self._update(parameter, parameter.grad, group)
-        return loss
 
     def _update(self, parameter: Tensor, gradient: Tensor, group: dict[str, Any]) -> None:
         state = self.state[parameter]

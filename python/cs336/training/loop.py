@@ -108,7 +108,9 @@ class _Run:
         self.config, self.folder, self.report = config, folder, report
         self.device = choose_device(config.training.device)
         self.dtype = torch.bfloat16 if config.training.dtype == "bfloat16" else torch.float32
-        torch.use_deterministic_algorithms(config.training.deterministic)
+        if torch.are_deterministic_algorithms_enabled() != config.training.deterministic:
+            # Asked first, because telling torch what is so already would import its compiler, which takes seconds.
+            torch.use_deterministic_algorithms(config.training.deterministic)
         self.tokenizer = (
             load_tokenizer(tokenizer) if tokenizer is not None and config.data.tokenizer is not None else None
         )
