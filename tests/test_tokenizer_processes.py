@@ -289,7 +289,7 @@ def test_ctrl_c_while_encoding_a_file(tokenizer: Tokenizer, tmp_path: Path) -> N
     assert list(tmp_path.iterdir()) == [source]
 
 
-@pytest.mark.parametrize("method", ["encode", "encode_numpy", "encode_with_offsets", "encode_batch"])
+@pytest.mark.parametrize("method", ["encode", "encode_numpy", "encode_with_offsets", "encode_batch", "count"])
 def test_ctrl_c_while_encoding_one_long_text(tokenizer: Tokenizer, method: str) -> None:
     text = TEXT * 2000  # a second or more for each method
     argument: Any = (
@@ -304,6 +304,31 @@ def test_ctrl_c_while_encoding_one_long_text(tokenizer: Tokenizer, method: str) 
         return waits[0]
 
     takes_half_a_second_at_most(attempt)
+
+
+@pytest.mark.parametrize("method", ["encode", "encode_batch", "encode_iterable", "encode_file", "count"])
+def test_ctrl_c_while_encoding_one_long_word(method: str, tmp_path: Path) -> None:
+    word = "a" * 10_000_000  # a second or more of merges
+    tokenizer = train_bpe_from_iterator(["a" * 1000], 265)
+    source = tmp_path / "word.txt"
+    source.write_text(word)
+    work: dict[str, Callable[[], Any]] = {
+        "encode": lambda: tokenizer.encode(word),
+        "encode_batch": lambda: tokenizer.encode_batch([word]),
+        "encode_iterable": lambda: list(tokenizer.encode_iterable([word])),
+        "encode_file": lambda: tokenizer.encode_file(source, tmp_path / "ids.npy"),
+        "count": lambda: tokenizer.count(word),
+    }
+
+    def attempt() -> float:
+        now = threading.Event()
+        threading.Timer(0.15, now.set).start()
+        with interrupted(now) as waits:
+            work[method]()
+        return waits[0]
+
+    takes_half_a_second_at_most(attempt)
+    assert list(tmp_path.iterdir()) == [source]
 
 
 def test_ctrl_c_stops_the_command(endless: tuple[Path, threading.Event], tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ use crate::encode::{Encoder, StreamEncoder, reserve};
 use crate::pretokenize::Pattern;
 use crate::special::SpecialTokens;
 use crate::vocab::Vocabulary;
-use crate::{Error, Result};
+use crate::{Error, Job, Result};
 
 /// What special text in an input means.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -100,7 +100,7 @@ impl Tokenizer {
     /// splits the text as a special token does.
     pub fn encode(&self, text: &[u8], policy: &SpecialPolicy, out: &mut Vec<u32>) -> Result<()> {
         let start = out.len();
-        let result = self.policy(policy).and_then(|policy| self.encode_with(text, &policy, out));
+        let result = self.policy(policy).and_then(|policy| self.encode_with(text, &policy, out, &Job::default()));
         if result.is_err() {
             out.truncate(start);
         }
@@ -108,13 +108,20 @@ impl Tokenizer {
     }
 
     /// Encodes texts on `threads` threads of a pool that lives for this call; with one, on the caller's.
-    pub fn encode_batch(&self, texts: &[&[u8]], policy: &SpecialPolicy, threads: usize) -> Result<Vec<Vec<u32>>> {
+    pub fn encode_batch(
+        &self,
+        texts: &[&[u8]],
+        policy: &SpecialPolicy,
+        threads: usize,
+        job: &Job,
+    ) -> Result<Vec<Vec<u32>>> {
         /// Below this many bytes starting threads costs more than they bring.
         const WORTH_THREADS: usize = 1 << 16;
         let policy = self.policy(policy)?;
         let one = |text: &&[u8]| {
             let mut ids = Vec::new();
-            self.encode_with(text, &policy, &mut ids)?;
+            job.check()?;
+            self.encode_with(text, &policy, &mut ids, job)?;
             Ok(ids)
         };
         if threads <= 1 || texts.len() <= 1 || texts.iter().map(|text| text.len()).sum::<usize>() < WORTH_THREADS {
@@ -139,20 +146,21 @@ impl Tokenizer {
     }
 
     /// How many ids a text has. With a limit, counting stops early, and any number above it is given as `limit + 1`.
-    pub fn count(&self, text: &[u8], policy: &SpecialPolicy, limit: Option<usize>) -> Result<usize> {
+    pub fn count(&self, text: &[u8], policy: &SpecialPolicy, limit: Option<usize>, job: &Job) -> Result<usize> {
         const PIECE: usize = 1 << 12;
         let most = limit.unwrap_or(usize::MAX);
         let mut stream = self.stream(policy)?;
         let (mut total, mut ids) = (0, Vec::new());
         for piece in text.chunks(PIECE) {
-            stream.push(piece, &mut ids)?;
+            job.check()?;
+            stream.push(piece, &mut ids, job)?;
             total += ids.len();
             ids.clear();
             if total > most {
                 return Ok(most + 1);
             }
         }
-        stream.finish(&mut ids)?;
+        stream.finish(&mut ids, job)?;
         Ok((total + ids.len()).min(most.saturating_add(1)))
     }
 
@@ -249,19 +257,19 @@ impl Tokenizer {
     }
 
     /// Encodes a whole text under a resolved policy.
-    pub(crate) fn encode_with(&self, text: &[u8], policy: &Policy<'_>, out: &mut Vec<u32>) -> Result<()> {
+    pub(crate) fn encode_with(&self, text: &[u8], policy: &Policy<'_>, out: &mut Vec<u32>, job: &Job) -> Result<()> {
         let mut at = 0;
         if let Some(finder) = policy.finder() {
             while let Some((index, start, end)) = finder.find(text, at) {
                 if !policy.allows(index) {
                     return Err(self.refused(index, start as u64, characters(&text[..start])));
                 }
-                self.plain(&text[at..start], out)?;
+                self.plain(&text[at..start], out, job)?;
                 self.push_special(index, out)?;
                 at = end;
             }
         }
-        self.plain(&text[at..], out)
+        self.plain(&text[at..], out, job)
     }
 
     /// The error of special text that no policy allows.
@@ -277,51 +285,52 @@ impl Tokenizer {
     }
 
     /// Encodes text that holds no special token and ends where it ends.
-    pub(crate) fn plain(&self, bytes: &[u8], out: &mut Vec<u32>) -> Result<()> {
+    pub(crate) fn plain(&self, bytes: &[u8], out: &mut Vec<u32>, job: &Job) -> Result<()> {
         if let Ok(text) = std::str::from_utf8(bytes) {
-            return self.text(text, out);
+            return self.text(text, out, job);
         }
         let mut broken: Vec<u8> = Vec::new();
         for chunk in bytes.utf8_chunks() {
             if !chunk.valid().is_empty() {
-                self.word_if_any(&mut broken, out)?;
-                self.text(chunk.valid(), out)?;
+                self.word_if_any(&mut broken, out, job)?;
+                self.text(chunk.valid(), out, job)?;
             }
             reserve(&mut broken, chunk.invalid().len(), "bytes that are not UTF-8")?;
             broken.extend_from_slice(chunk.invalid());
         }
-        self.word_if_any(&mut broken, out)
+        self.word_if_any(&mut broken, out, job)
     }
 
-    fn word_if_any(&self, word: &mut Vec<u8>, out: &mut Vec<u32>) -> Result<()> {
+    fn word_if_any(&self, word: &mut Vec<u8>, out: &mut Vec<u32>, job: &Job) -> Result<()> {
         if !word.is_empty() {
-            self.word(word, out)?;
+            self.word(word, out, job)?;
             word.clear();
         }
         Ok(())
     }
 
-    /// Encodes one pre-token.
-    pub(crate) fn word(&self, word: &[u8], out: &mut Vec<u32>) -> Result<()> {
-        self.0.encoder.word(&self.0.vocabulary, word, out)
+    /// Encodes one pre-token, unless the caller wants to stop.
+    pub(crate) fn word(&self, word: &[u8], out: &mut Vec<u32>, job: &Job) -> Result<()> {
+        job.check()?;
+        self.0.encoder.word(&self.0.vocabulary, word, out, job)
     }
 
-    fn text(&self, text: &str, out: &mut Vec<u32>) -> Result<()> {
+    fn text(&self, text: &str, out: &mut Vec<u32>, job: &Job) -> Result<()> {
         let mut result = Ok(());
         self.0.pattern.for_each(text, |word| {
             if result.is_ok() {
-                result = self.word(word.as_bytes(), out);
+                result = self.word(word.as_bytes(), out, job);
             }
         })?;
         result
     }
 
     /// Encodes those pre-tokens of a text that no continuation could change; returns how many bytes they take.
-    pub(crate) fn settled(&self, text: &str, out: &mut Vec<u32>) -> Result<usize> {
+    pub(crate) fn settled(&self, text: &str, out: &mut Vec<u32>, job: &Job) -> Result<usize> {
         let mut result = Ok(());
         let taken = self.0.pattern.for_each_settled(text, |word| {
             if result.is_ok() {
-                result = self.word(word.as_bytes(), out);
+                result = self.word(word.as_bytes(), out, job);
             }
         })?;
         result.map(|()| taken)

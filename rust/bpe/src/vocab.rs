@@ -10,7 +10,7 @@ use sha2::{Digest, Sha256};
 
 use crate::encode::{Merger, PairTable};
 use crate::special::SpecialTokens;
-use crate::{Error, Result};
+use crate::{Error, Job, Result};
 
 /// Ids stay below this, so that a broken file can't ask for a table of gigabytes.
 pub const MAX_IDS: u32 = 1 << 26;
@@ -155,7 +155,7 @@ impl Vocabulary {
         let mut parts = Vec::new();
         for (id, token) in tokens.iter().filter(|(_, token)| token.len() > 1) {
             parts.clear();
-            merger.merge(token, &mut parts)?;
+            merger.merge(token, &mut parts, &Job::default())?;
             let last = match parts[..] {
                 [left, right] => Some((left, right)),
                 _ => last_step(token, &ids)?,

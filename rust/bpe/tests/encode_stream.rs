@@ -1,7 +1,7 @@
 //! Encoding in pieces equals encoding whole; decoding gives the text back.
 
 use cs336_bpe::pretokenize::Pattern;
-use cs336_bpe::{Error, SpecialPolicy, Tokenizer, Vocabulary};
+use cs336_bpe::{Error, Job, SpecialPolicy, Tokenizer, Vocabulary};
 use proptest::prelude::*;
 
 /// Merges of a few symbols that words of the test alphabet are full of.
@@ -32,9 +32,9 @@ fn encode(tokenizer: &Tokenizer, text: &[u8], policy: &SpecialPolicy) -> Vec<u32
 fn in_pieces(tokenizer: &Tokenizer, text: &[u8], size: usize, policy: &SpecialPolicy) -> Vec<u32> {
     let (mut stream, mut ids) = (tokenizer.stream(policy).unwrap(), Vec::new());
     for piece in text.chunks(size) {
-        stream.push(piece, &mut ids).unwrap();
+        stream.push(piece, &mut ids, &Job::default()).unwrap();
     }
-    stream.finish(&mut ids).unwrap();
+    stream.finish(&mut ids, &Job::default()).unwrap();
     ids
 }
 
@@ -76,7 +76,7 @@ proptest! {
             let whole = encode(&tokenizer, &text, &policy);
             prop_assert_eq!(&tokenizer.decode_bytes(&whole).unwrap(), &text);
             prop_assert_eq!(&whole, &in_pieces(&tokenizer, &text, size, &policy));
-            prop_assert_eq!(whole.len(), tokenizer.count(&text, &policy, None).unwrap());
+            prop_assert_eq!(whole.len(), tokenizer.count(&text, &policy, None, &Job::default()).unwrap());
         }
     }
 
@@ -111,8 +111,9 @@ fn refused_special_text_says_where_it_stands() {
         let whole = tokenizer.encode(text, &policy, &mut ids).unwrap_err();
         assert_eq!(ids, [7]);
         let mut stream = tokenizer.stream(&policy).unwrap();
-        let pushed: Result<(), Error> = text.iter().try_for_each(|byte| stream.push(&[*byte], &mut ids));
-        let streamed = pushed.and_then(|()| stream.finish(&mut ids)).unwrap_err();
+        let pushed: Result<(), Error> =
+            text.iter().try_for_each(|byte| stream.push(&[*byte], &mut ids, &Job::default()));
+        let streamed = pushed.and_then(|()| stream.finish(&mut ids, &Job::default())).unwrap_err();
         assert_eq!(whole.to_string(), streamed.to_string());
         match whole {
             Error::DisallowedSpecial { token, byte_offset, char_offset } => (token, byte_offset, char_offset),
@@ -128,8 +129,8 @@ fn refused_special_text_says_where_it_stands() {
 #[test]
 fn counting_stops_early() {
     let tokenizer = tokenizer("gpt2", &[]);
-    assert_eq!(tokenizer.count(&b"b ".repeat(100_000), &SpecialPolicy::Text, Some(10)).unwrap(), 11);
-    assert_eq!(tokenizer.count(b"b b", &SpecialPolicy::Text, Some(10)).unwrap(), 3);
+    assert_eq!(tokenizer.count(&b"b ".repeat(100_000), &SpecialPolicy::Text, Some(10), &Job::default()).unwrap(), 11);
+    assert_eq!(tokenizer.count(b"b b", &SpecialPolicy::Text, Some(10), &Job::default()).unwrap(), 3);
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::sync::Mutex;
 
 use cs336_bpe::pretokenize::Pattern;
 use cs336_bpe::vocab::Merge;
-use cs336_bpe::{Error, Vocabulary};
+use cs336_bpe::{Error, Job, Vocabulary};
 use numpy::{IntoPyArray, PyArray1, PyReadonlyArray1};
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
@@ -18,7 +18,7 @@ use crate::job::watched;
 /// Texts up to this many bytes are encoded with the GIL held: releasing it would cost more.
 const SMALL: usize = 1 << 12;
 
-/// Texts of more bytes are encoded in pieces of this size, so that Ctrl-C need not wait for the end.
+/// For texts of more bytes Ctrl-C need not wait for the end; whole ones are encoded in pieces of this size.
 const LARGE: usize = 1 << 20;
 
 type Pairs = Vec<(Vec<u8>, Vec<u8>)>;
@@ -58,6 +58,15 @@ pub fn from_parts(
     py.detach(|| build(Vocabulary::assemble(ordinary, merges, special, whole_tokens), pattern)).or_raise(py)
 }
 
+/// Works on so many bytes of text without the GIL. Where that may take long, Ctrl-C stops it.
+fn stoppable<T: Send>(
+    py: Python<'_>,
+    bytes: usize,
+    work: impl FnOnce(&Job) -> cs336_bpe::Result<T> + Send,
+) -> PyResult<T> {
+    if bytes > LARGE { watched(py, None, work) } else { py.detach(|| work(&Job::default())).or_raise(py) }
+}
+
 impl Tokenizer {
     fn encoded(&self, value: &Bound<'_, PyAny>, special: Option<&Bound<'_, PyAny>>) -> PyResult<Vec<u32>> {
         let (py, bytes, policy) = (value.py(), text(value)?, policy(special)?);
@@ -67,9 +76,9 @@ impl Tokenizer {
                 let mut stream = self.0.stream(&policy)?;
                 for piece in bytes.chunks(LARGE) {
                     job.check()?;
-                    stream.push(piece, &mut out)?;
+                    stream.push(piece, &mut out, job)?;
                 }
-                stream.finish(&mut out)?;
+                stream.finish(&mut out, job)?;
                 Ok(out)
             });
         }
@@ -87,16 +96,9 @@ impl Tokenizer {
         let slices: Vec<&[u8]> = items.iter().map(text).collect::<PyResult<_>>()?;
         let threads = std::thread::available_parallelism().map_or(1, usize::from);
         if slices.iter().map(|slice| slice.len()).sum::<usize>() <= SMALL {
-            return self.0.encode_batch(&slices, &policy, 1).or_raise(py);
+            return self.0.encode_batch(&slices, &policy, 1, &Job::default()).or_raise(py);
         }
-        watched(py, None, |job| {
-            let mut encoded = Vec::with_capacity(slices.len());
-            for group in slices.chunks(1024) {
-                job.check()?;
-                encoded.extend(self.0.encode_batch(group, &policy, threads)?);
-            }
-            Ok(encoded)
-        })
+        watched(py, None, |job| self.0.encode_batch(&slices, &policy, threads, job))
     }
 
     fn id_vector(&self, value: &Bound<'_, PyAny>) -> PyResult<Vec<u32>> {
@@ -192,7 +194,7 @@ impl Tokenizer {
         special: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<usize> {
         let (py, bytes, policy) = (text.py(), crate::convert::text(text)?, policy(special)?);
-        py.detach(|| self.0.count(bytes, &policy, limit)).or_raise(py)
+        stoppable(py, bytes.len(), |job| self.0.count(bytes, &policy, limit, job))
     }
 
     /// The ids of a text, and the bytes `(start, end)` that each stands for.
@@ -324,25 +326,31 @@ pub struct StreamEncoder(Mutex<Option<cs336_bpe::encode::StreamEncoder>>);
 impl StreamEncoder {
     fn pushed(&self, piece: &Bound<'_, PyAny>) -> PyResult<Vec<u32>> {
         let (py, bytes) = (piece.py(), text(piece)?);
-        let mut out = Vec::new();
-        let push = || match self.0.lock().as_deref_mut() {
-            Ok(Some(stream)) => Some(stream.push(bytes, &mut out)),
-            _ => None,
-        };
-        py.detach(push).ok_or_else(over)?.or_raise(py)?;
-        Ok(out)
+        let waiting = py.detach(|| Some(self.0.lock().ok()?.as_ref()?.waiting())).ok_or_else(over)?;
+        stoppable(py, waiting + bytes.len(), |job| {
+            let mut out = Vec::new();
+            match self.0.lock().as_deref_mut() {
+                Ok(Some(stream)) => stream.push(bytes, &mut out, job)?,
+                _ => return Err(Error::Invalid(OVER.to_owned())),
+            }
+            Ok(out)
+        })
     }
 
     fn finished(&self, py: Python<'_>) -> PyResult<Vec<u32>> {
-        let stream = self.0.lock().ok().and_then(|mut slot| slot.take()).ok_or_else(over)?;
-        let mut out = Vec::new();
-        py.detach(|| stream.finish(&mut out)).or_raise(py)?;
-        Ok(out)
+        let stream = py.detach(|| self.0.lock().ok()?.take()).ok_or_else(over)?;
+        stoppable(py, stream.waiting(), |job| {
+            let mut out = Vec::new();
+            stream.finish(&mut out, job)?;
+            Ok(out)
+        })
     }
 }
 
+const OVER: &str = "this stream has ended; begin a new one";
+
 fn over() -> PyErr {
-    PyValueError::new_err("this stream has ended; begin a new one")
+    PyValueError::new_err(OVER)
 }
 
 #[pymethods]

@@ -185,7 +185,7 @@ impl Blocks<'_> {
             reserve(&mut self.buffer, more, "a stretch of text that can't be cut")?;
             let read = (&mut self.input).take(more as u64).read_to_end(&mut self.buffer);
             let last = read.map_err(Error::io("read", self.source))? < more;
-            let taken = self.block(last, writer, target)?;
+            let taken = self.block(last, writer, target, job)?;
             job.advance(taken as u64);
             if last {
                 break;
@@ -201,7 +201,7 @@ impl Blocks<'_> {
     }
 
     /// Encodes what is sure of the buffer and forgets it; returns how much that was.
-    fn block(&mut self, last: bool, writer: &mut impl Write, target: &Path) -> Result<usize> {
+    fn block(&mut self, last: bool, writer: &mut impl Write, target: &Path, job: &Job) -> Result<usize> {
         let buffer = std::mem::take(&mut self.buffer);
         let text = match std::str::from_utf8(&buffer) {
             Ok(text) => text,
@@ -225,7 +225,7 @@ impl Blocks<'_> {
         let parts: Vec<&str> = cuts.windows(2).map(|cut| &text[cut[0]..cut[1]]).collect();
         let encode = |part: &&str| {
             let mut ids = Vec::new();
-            self.tokenizer.encode_with(part.as_bytes(), &self.policy, &mut ids).map(|()| ids)
+            self.tokenizer.encode_with(part.as_bytes(), &self.policy, &mut ids, job).map(|()| ids)
         };
         let encoded: Vec<Result<Vec<u32>>> = match &self.pool {
             Some(pool) => pool.install(|| parts.par_iter().map(encode).collect()),

@@ -5,10 +5,13 @@ use std::collections::BinaryHeap;
 
 use super::pairs::{NO_RANK, PairTable};
 use super::reserve;
-use crate::{Error, Result};
+use crate::{Error, Job, Result};
 
 /// Up to this many bytes, a linear scan for each merge beats a heap.
 const SHORT: usize = 48;
+
+/// After so many merges of a long word, the caller is asked whether to stop: a few milliseconds.
+const CHECK: usize = 1 << 14;
 
 /// Marks a node of the long merge that its left neighbour has swallowed, and the end of the list.
 const NONE: u32 = u32::MAX;
@@ -22,8 +25,8 @@ pub(crate) struct Merger {
 
 impl Merger {
     /// Appends the ids of one pre-token.
-    pub fn merge(&self, word: &[u8], out: &mut Vec<u32>) -> Result<()> {
-        if word.len() <= SHORT { self.merge_short(word, out) } else { self.merge_long(word, out) }
+    pub fn merge(&self, word: &[u8], out: &mut Vec<u32>, job: &Job) -> Result<()> {
+        if word.len() <= SHORT { self.merge_short(word, out) } else { self.merge_long(word, out, job) }
     }
 
     /// Keeps the ranks of all pairs in an array and scans it for the lowest.
@@ -67,7 +70,7 @@ impl Merger {
     /// A linked list of tokens and a heap of pairs by (rank, place): O(n log n) for any word. Takes up to 28 bytes of
     /// memory for each byte of the word. An entry of the heap may be out of date; it counts only if the pair that now
     /// stands at its place has its rank.
-    fn merge_long(&self, word: &[u8], out: &mut Vec<u32>) -> Result<()> {
+    fn merge_long(&self, word: &[u8], out: &mut Vec<u32>, job: &Job) -> Result<()> {
         const WHAT: &str = "merging a long pre-token";
         let count = word.len();
         let needed = count as u64 * 28;
@@ -90,8 +93,14 @@ impl Merger {
                 entries.push(entry(rank, at));
             }
         }
+        job.check()?;
         let mut heap = BinaryHeap::from(entries);
+        let mut taken = 0usize;
         while let Some(Reverse(lowest)) = heap.pop() {
+            taken += 1;
+            if taken.is_multiple_of(CHECK) {
+                job.check()?;
+            }
             let (rank, at) = ((lowest >> 32) as u32, lowest as u32);
             let right = next[at as usize];
             if ids[at as usize] == NONE || right == NONE {

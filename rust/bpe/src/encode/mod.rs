@@ -12,7 +12,7 @@ pub(crate) use pairs::PairTable;
 pub use stream::StreamEncoder;
 
 use crate::vocab::Vocabulary;
-use crate::{Error, Result};
+use crate::{Error, Job, Result};
 use whole::Derivations;
 
 /// What encoding needs of a vocabulary.
@@ -60,7 +60,7 @@ impl Encoder {
         let mut ids = Vec::new();
         for (id, token) in vocabulary.tokens().filter(|(id, _)| vocabulary.is_ordinary(*id)) {
             ids.clear();
-            self.merger.merge(token, &mut ids)?;
+            self.merger.merge(token, &mut ids, &Job::default())?;
             whole[id as usize] = ids == [id];
         }
         Ok(whole)
@@ -68,7 +68,7 @@ impl Encoder {
 
     /// Appends the ids of one pre-token.
     #[inline]
-    pub fn word(&self, vocabulary: &Vocabulary, word: &[u8], out: &mut Vec<u32>) -> Result<()> {
+    pub fn word(&self, vocabulary: &Vocabulary, word: &[u8], out: &mut Vec<u32>, job: &Job) -> Result<()> {
         if word.len() <= self.longest
             && let Some(id) = vocabulary.ordinary_id(word)
             && self.whole[id as usize]
@@ -77,6 +77,6 @@ impl Encoder {
             out.push(id);
             return Ok(());
         }
-        self.merger.merge(word, out)
+        self.merger.merge(word, out, job)
     }
 }

@@ -1,8 +1,8 @@
 //! One text in pieces, cut anywhere: the ids are those of the whole.
 
 use super::reserve;
-use crate::Result;
 use crate::tokenizer::{SpecialPolicy, Tokenizer, characters};
+use crate::{Job, Result};
 
 /// Before this many bytes are waiting, looking at them is not worth it.
 const WORTH_LOOKING: usize = 256;
@@ -39,25 +39,30 @@ impl StreamEncoder {
         Ok(Self { tokenizer, policy, pending: Vec::new(), look_at, bytes_before: 0, characters_before: 0 })
     }
 
+    /// How many bytes are waiting for what follows.
+    pub fn waiting(&self) -> usize {
+        self.pending.len()
+    }
+
     /// Takes the next piece, and appends the ids that are sure by now.
-    pub fn push(&mut self, piece: &[u8], out: &mut Vec<u32>) -> Result<()> {
+    pub fn push(&mut self, piece: &[u8], out: &mut Vec<u32>, job: &Job) -> Result<()> {
         reserve(&mut self.pending, piece.len(), "text that may go on")?;
         self.pending.extend_from_slice(piece);
         if self.pending.len() < self.look_at {
             return Ok(());
         }
-        self.advance(End::Open, out)?;
+        self.advance(End::Open, out, job)?;
         self.look_at = (2 * self.pending.len()).max(WORTH_LOOKING);
         Ok(())
     }
 
     /// Ends the text and appends the rest of the ids.
-    pub fn finish(mut self, out: &mut Vec<u32>) -> Result<()> {
-        self.advance(End::Here, out)
+    pub fn finish(mut self, out: &mut Vec<u32>, job: &Job) -> Result<()> {
+        self.advance(End::Here, out, job)
     }
 
     /// Encodes what is sure and forgets it.
-    fn advance(&mut self, end: End, out: &mut Vec<u32>) -> Result<()> {
+    fn advance(&mut self, end: End, out: &mut Vec<u32>, job: &Job) -> Result<()> {
         let tokenizer = self.tokenizer.clone();
         let policy = tokenizer.policy(&self.policy)?;
         let text = &self.pending;
@@ -73,15 +78,15 @@ impl StreamEncoder {
                     let characters = self.characters_before + characters(&text[..start]);
                     return Err(tokenizer.refused(index, self.bytes_before + start as u64, characters));
                 }
-                tokenizer.plain(&text[at..start], out)?;
+                tokenizer.plain(&text[at..start], out, job)?;
                 tokenizer.push_special(index, out)?;
                 at = stop;
             }
         }
         if at < open {
             at += match end {
-                End::Here => tokenizer.plain(&text[at..], out).map(|()| text.len() - at)?,
-                End::Open => open_text(&tokenizer, &text[at..open], out)?,
+                End::Here => tokenizer.plain(&text[at..], out, job).map(|()| text.len() - at)?,
+                End::Open => open_text(&tokenizer, &text[at..open], out, job)?,
             };
         }
         if policy.may_refuse() {
@@ -94,22 +99,22 @@ impl StreamEncoder {
 }
 
 /// Encodes what is sure of a text that may go on; returns how many bytes that is.
-fn open_text(tokenizer: &Tokenizer, bytes: &[u8], out: &mut Vec<u32>) -> Result<usize> {
+fn open_text(tokenizer: &Tokenizer, bytes: &[u8], out: &mut Vec<u32>, job: &Job) -> Result<usize> {
     let mut at = 0;
     loop {
         let error = match std::str::from_utf8(&bytes[at..]) {
-            Ok(text) => return Ok(at + tokenizer.settled(text, out)?),
+            Ok(text) => return Ok(at + tokenizer.settled(text, out, job)?),
             Err(error) => error,
         };
         let broken = at + error.valid_up_to();
         if error.error_len().is_none() {
             let text = std::str::from_utf8(&bytes[at..broken]).unwrap_or_default();
-            return Ok(at + tokenizer.settled(text, out)?);
+            return Ok(at + tokenizer.settled(text, out, job)?);
         }
         // The bytes at `broken` are invalid whatever follows, so the text ends there.
-        tokenizer.plain(&bytes[at..broken], out)?;
+        tokenizer.plain(&bytes[at..broken], out, job)?;
         let Some(end) = end_of_run(bytes, broken) else { return Ok(broken) };
-        tokenizer.word(&bytes[broken..end], out)?;
+        tokenizer.word(&bytes[broken..end], out, job)?;
         at = end;
     }
 }
