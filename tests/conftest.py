@@ -69,7 +69,7 @@ def pickled_outcome(work: Callable[[], Any]) -> bytes:
     except BaseException as error:
         try:
             return pickle.dumps((None, error))
-        except Exception:
+        except Exception:  # pickle lets through whatever an object of any class raises
             return pickle.dumps((None, RuntimeError(repr(error))))
 
 

@@ -51,6 +51,7 @@ def call(*words: str | Path, cwd: Path) -> Done:
             status = stop.code or 0
     for stream in (out, err):
         stream.flush()
+    # Typeshed knows the buffer as any stream of bytes, but these are the BytesIO from above.
     texts = [stream.buffer.getvalue().decode("utf-8") for stream in (out, err)]  # type: ignore[attr-defined]
     assert isinstance(status, int), status
     return Done(status, *texts)

@@ -50,7 +50,7 @@ def sequential_batches(
     """
     _check_shape(batch_size, context_length)
     if len(tokens) < 2:
-        raise DataError(f"{len(tokens)} tokens are too few to predict any; at least 2 are needed")
+        raise DataError(f"at least 2 tokens are needed to predict one, not {len(tokens)}; encode more text")
     whole = (len(tokens) - 1) // context_length
     for first in range(0, whole, batch_size):
         rows = min(batch_size, whole - first)

@@ -68,7 +68,7 @@ pub enum Error {
         char_offset: u64,
     },
     /// A vocabulary size that cannot hold the alphabet and the special tokens.
-    #[error("vocab_size {asked} is too small: 256 bytes and {special} special tokens need at least {minimum}")]
+    #[error("vocab_size {asked} is too small: 256 bytes and {} need at least {minimum}", special_tokens(*special))]
     VocabSize {
         /// The size asked for.
         asked: u64,
@@ -138,6 +138,10 @@ pub enum Error {
     /// An option outside what it may be.
     #[error("{0}")]
     Invalid(String),
+}
+
+fn special_tokens(count: u64) -> String {
+    format!("{count} special token{}", if count == 1 { "" } else { "s" })
 }
 
 /// What to do where the operating system refuses a file.

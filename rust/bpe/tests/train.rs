@@ -177,6 +177,7 @@ fn a_vocabulary_without_room_for_the_bytes_is_refused() {
     let options = TrainOptions { vocab_size: 256, min_frequency: 1, special_tokens: 1 };
     let error = train(&WordCounts::default(), &options, &Job::default()).unwrap_err();
     assert!(matches!(error, Error::VocabSize { asked: 256, special: 1, minimum: 257 }));
+    assert!(error.to_string().contains("256 bytes and 1 special token need at least 257"), "{error}");
 }
 
 #[test]
