@@ -12,7 +12,7 @@ import math
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, TypedDict, Unpack
 
 from cs336.errors import ConfigError, NonFiniteLossError, TokenIdError
 from cs336.extra import needs_extra
@@ -44,18 +44,24 @@ class _Tokenizer(Protocol):
     def decode_stream(self) -> _DecodeStream: ...
 
 
+class Sampling(TypedDict, total=False):
+    """The settings of `generate_ids` that every way to generate takes."""
+
+    max_new_tokens: int
+    temperature: float
+    top_k: int | None
+    top_p: float | None
+    seed: int | None
+    use_cache: bool
+
+
 def generate(
     model: TransformerLM,
     tokenizer: _Tokenizer,
     prompt: str = "",
     *,
-    max_new_tokens: int = 256,
-    temperature: float = 1.0,
-    top_k: int | None = None,
-    top_p: float | None = None,
-    seed: int | None = None,
     stop: str | None = END_OF_TEXT,
-    use_cache: bool = True,
+    **sampling: Unpack[Sampling],
 ) -> str:
     """Continue a prompt; return the new text only.
 
@@ -63,15 +69,9 @@ def generate(
         model: used as in evaluation, without dropout; its mode is left as it was.
         tokenizer: the one the model was trained with.
         prompt: text to continue. Special tokens in it are tokens. Empty: start as after an end of text.
-        max_new_tokens: stop after so many tokens at the latest.
-        temperature: logits are divided by it; 0 always takes the likeliest token (of equals the first).
-        top_k: sample among the k likeliest tokens only.
-        top_p: sample among the likeliest tokens that together reach this probability (Holtzman et al. 2020), after
-            temperature and top_k.
-        seed: the same seed gives the same text; None draws one. Neither uses nor changes torch's global random state.
         stop: end when the model gives this token, which is not part of the text; None never ends early. A tokenizer
             without END_OF_TEXT is accepted, and then nothing ends the text early.
-        use_cache: keep keys and values of earlier tokens; the result is the same, only slower without.
+        sampling: max_new_tokens, temperature, top_k, top_p, seed, use_cache; see `generate_ids`.
 
     Raises:
         ConfigError: a setting is out of its range, `stop` is not a token, or the prompt is empty and the tokenizer has
@@ -79,20 +79,7 @@ def generate(
         TokenIdError: the prompt has an id that the model does not know, so they do not belong together.
         NonFiniteLossError: the model gives no finite logits.
     """
-    return "".join(
-        generate_stream(
-            model,
-            tokenizer,
-            prompt,
-            max_new_tokens=max_new_tokens,
-            temperature=temperature,
-            top_k=top_k,
-            top_p=top_p,
-            seed=seed,
-            stop=stop,
-            use_cache=use_cache,
-        )
-    )
+    return "".join(generate_stream(model, tokenizer, prompt, stop=stop, **sampling))
 
 
 def generate_stream(
@@ -100,30 +87,15 @@ def generate_stream(
     tokenizer: _Tokenizer,
     prompt: str = "",
     *,
-    max_new_tokens: int = 256,
-    temperature: float = 1.0,
-    top_k: int | None = None,
-    top_p: float | None = None,
-    seed: int | None = None,
     stop: str | None = END_OF_TEXT,
-    use_cache: bool = True,
+    **sampling: Unpack[Sampling],
 ) -> Iterator[str]:
     """Like `generate`, but yield the text in pieces as it comes, each of whole characters. Errors come at the call."""
     if not isinstance(prompt, str):
         raise ConfigError(f"prompt must be a text, not {prompt!r}")
     stop_id = _stop_id(tokenizer, stop)
-    new_ids = generate_ids(
-        model,
-        _prompt_ids(tokenizer, prompt),
-        max_new_tokens=max_new_tokens,
-        temperature=temperature,
-        top_k=top_k,
-        top_p=top_p,
-        seed=seed,
-        stop_id=stop_id,
-        use_cache=use_cache,
-        known_ids=tokenizer.vocab,
-    )
+    ids = _prompt_ids(tokenizer, prompt)
+    new_ids = generate_ids(model, ids, stop_id=stop_id, known_ids=tokenizer.vocab, **sampling)
     return _whole_characters(tokenizer.decode_stream(), new_ids)
 
 
@@ -143,15 +115,16 @@ def generate_ids(
     """Like `generate`, from ids to ids. Errors come at the call.
 
     Args:
-        model: see `generate`, as for the other settings.
+        model: see `generate`.
         ids: at least one.
-        max_new_tokens: see `generate`.
-        temperature: see `generate`.
-        top_k: see `generate`.
-        top_p: see `generate`.
-        seed: see `generate`.
+        max_new_tokens: stop after so many tokens at the latest.
+        temperature: logits are divided by it; 0 always takes the likeliest token (of equals the first).
+        top_k: sample among the k likeliest tokens only.
+        top_p: sample among the likeliest tokens that together reach this probability (Holtzman et al. 2020), after
+            temperature and top_k.
+        seed: the same seed gives the same ids; None draws one. Neither uses nor changes torch's global random state.
         stop_id: ends the sequence and is not yielded.
-        use_cache: see `generate`.
+        use_cache: keep keys and values of earlier tokens; the result is the same, only slower without.
         known_ids: the ids that may be sampled; None: all of the model's. A model can have more rows than its tokenizer
             has tokens.
     """

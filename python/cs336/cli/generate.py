@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import click
 
@@ -29,15 +29,11 @@ from cs336.training import load_run
 def command(
     run: Path,
     prompt: str,
-    max_new_tokens: int,
-    temperature: float,
-    top_k: int | None,
-    top_p: float | None,
-    seed: int | None,
     which: Literal["last", "best"],
     no_cache: bool,
     device: str,
     as_json: bool,
+    **sampling: Any,
 ) -> None:
     """Let a run's model write text, shown as it comes.
 
@@ -49,17 +45,7 @@ def command(
     model, tokenizer, _ = load_run(run, which=which, device=device)
     if tokenizer is None:
         raise ConfigError(f"{run} has no tokenizer; train it with --data.tokenizer")
-    pieces = generate_stream(
-        model,
-        tokenizer,
-        prompt,
-        max_new_tokens=max_new_tokens,
-        temperature=temperature,
-        top_k=top_k,
-        top_p=top_p,
-        seed=seed,
-        use_cache=not no_cache,
-    )
+    pieces = generate_stream(model, tokenizer, prompt, use_cache=not no_cache, **sampling)
     if as_json:
         show({"prompt": prompt, "text": "".join(pieces)}, as_json=True)
         return
