@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self, TypeAlias
 
 from cs336 import _bpe
-from cs336.errors import TokenIdError, UnrepresentableError
+from cs336.errors import ConfigError, TokenIdError, UnrepresentableError
 from cs336.progress import reporting
 
 if TYPE_CHECKING:
@@ -142,8 +142,7 @@ class Tokenizer(_bpe.Tokenizer):
 
         ``dtype`` is uint16 or uint32; without it, uint16 where all ids fit.
         """
-        if threads is not None and threads < 1:
-            raise ValueError(f"threads must be at least 1, not {threads}")
+        _check_threads(threads)
         wide = None if dtype is None else self._file_dtype(dtype).itemsize == 4
         with reporting(progress) as report:
             written = _bpe.encode_file(self, source, target, special, wide, threads, report)
@@ -201,11 +200,16 @@ def _tokens(special_tokens: Iterable[str] | None) -> list[str]:
     return tokens
 
 
-def _options(vocab_size: int, special_tokens: Iterable[str], min_frequency: int, threads: int | None) -> list[str]:
-    if vocab_size < 0 or min_frequency < 0:
-        raise ValueError("vocab_size and min_frequency must not be negative")
+def _check_threads(threads: int | None) -> None:
     if threads is not None and threads < 1:
-        raise ValueError(f"threads must be at least 1, not {threads}")
+        raise ConfigError(f"threads must be at least 1, not {threads}")
+
+
+def _options(vocab_size: int, special_tokens: Iterable[str], min_frequency: int, threads: int | None) -> list[str]:
+    for name, value in (("vocab_size", vocab_size), ("min_frequency", min_frequency)):
+        if value < 0:
+            raise ConfigError(f"{name} must not be negative, but is {value}")
+    _check_threads(threads)
     return _tokens(special_tokens)
 
 

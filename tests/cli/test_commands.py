@@ -101,6 +101,7 @@ def one_line_error(cs336):
         assert done.returncode not in (0, None), done.stdout
         assert done.stderr.startswith("error: "), done.stderr
         assert done.stderr.count("\n") == 1, done.stderr
+        assert "--debug" not in done.stderr, f"nobody has foreseen this: {done.stderr}"
         return str(done.stderr)
 
     return fails
@@ -115,6 +116,9 @@ BAD_TRAINING = {
     "empty special token": (["text.txt", "--special-token", ""], "special token"),
     "bad pattern": (["text.txt", "--pattern", "(a"], "pattern"),
     "unknown pattern": (["text.txt", "--pattern", "gtp2"], "pattern"),
+    "negative vocabulary": (["text.txt", "--vocab-size", "-1"], "vocab_size must not be negative"),
+    "negative frequency": (["text.txt", "--min-frequency", "-1"], "min_frequency must not be negative"),
+    "special token that is no text": (["text.txt", "--special-token", "\udcff"], "special token"),
     "no folder for the output": (["text.txt", "--output", "nowhere/t.json"], "nowhere"),
 }
 
@@ -130,6 +134,15 @@ def test_bad_input_of_tokenizer_training(name, one_line_error, tmp_path):
     line = one_line_error("tokenizer", "train", "--vocab-size", "300", "--output", "t.json", *words)
     assert expected in line
     assert sorted(tmp_path.iterdir()) == before
+
+
+def test_bad_words_of_the_tokenizers_other_commands(one_line_error, tmp_path, tokenizer):
+    (tmp_path / "text.txt").write_text("some text", encoding="utf-8")
+    (tmp_path / "empty.txt").touch()
+    at = ("--tokenizer", tokenizer)
+    assert "would overwrite the source" in one_line_error("tokenizer", "encode", "text.txt", "text.txt", *at)
+    assert "whole numbers, and 'x' is none" in one_line_error("tokenizer", "decode", "--ids", "1 x", *at)
+    assert "empty.txt holds no text" in one_line_error("tokenizer", "inspect", tokenizer, "empty.txt")
 
 
 def test_no_permission_is_one_line(cs336, public_path, without_rights):

@@ -48,6 +48,11 @@ assert "torch._dynamo" not in sys.modules
     subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True)  # a fresh one: in this it may be imported
 
 
+def test_a_setting_of_the_whole_run_is_named(raw: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError, match=r"^training\.steps must be at least 1, not 0$"):
+        make_config(changed(raw, "training", steps=0))
+
+
 def test_it_learns(raw: dict[str, Any], tmp_path: Path) -> None:
     raw = changed(raw | {"model": MODEL}, "training", steps=150, batch_size=16, eval_every=150)
     result = train(make_config(raw), tmp_path / "run")

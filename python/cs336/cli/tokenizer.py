@@ -14,7 +14,7 @@ import click
 from cs336.cli.lazy import GroupInOrder
 from cs336.cli.options import PATH
 from cs336.cli.show import json_option, readable, show
-from cs336.errors import DataError, TokenIdError
+from cs336.errors import CorpusError, DataError, TokenIdError
 from cs336.files import check_target, whole_file
 
 if TYPE_CHECKING:
@@ -166,11 +166,9 @@ def decode(source: Path | None, tokenizer_path: Path, ids: str | None, output: P
         raise click.UsageError("give SOURCE or --ids")
     tokenizer = Tokenizer.load(tokenizer_path)
     if ids is not None:
-        try:
-            numbers = [int(word) for word in ids.replace(",", " ").split()]
-        except ValueError as error:
-            raise TokenIdError(f"--ids takes whole numbers: {error}") from error
-        pieces: Iterable[bytes] = [tokenizer.decode_bytes(numbers)]
+        pieces: Iterable[bytes] = [
+            tokenizer.decode_bytes([_whole_number(word) for word in ids.replace(",", " ").split()])
+        ]
     else:
         from cs336.data import open_tokens
 
@@ -214,14 +212,23 @@ def inspect(tokenizer_path: Path, text_path: Path | None, as_json: bool) -> None
     }
     if text_path is not None:
         text = text_path.read_bytes()
+        if not text:
+            raise CorpusError(f"{text_path} holds no text; give a text to compress")
         tokens = len(tokenizer.encode(text))
         values |= {
             "text_bytes": len(text),
             "text_tokens": tokens,
-            "bytes_per_token": len(text) / max(tokens, 1),
+            "bytes_per_token": len(text) / tokens,
             "tokens_per_word": tokens / max(len(text.split()), 1),
         }
     show(values, as_json=as_json)
+
+
+def _whole_number(word: str) -> int:
+    try:
+        return int(word)
+    except ValueError:
+        raise TokenIdError(f"--ids takes whole numbers, and {word!r} is none") from None
 
 
 def _longest(tokenizer: Tokenizer, count: int) -> list[str]:

@@ -222,4 +222,6 @@ def _explain(detail: Any) -> str:
         section, _, key = where.replace("_", "-").partition(".")
         return f"{where} is missing; set it in a file under [{section}], or with --{section}.{key or 'KEY'}"
     message = str(detail["msg"]).removeprefix("Value error, ")
-    return f"{where}: {message}, not {detail['input']!r}" if detail["type"] != "value_error" else f"{where}: {message}"
+    if detail["type"] == "value_error":  # of a whole section, or of the whole configuration, which has no name
+        return f"{where}: {message}" if where else message
+    return f"{where}: {message}, not {detail['input']!r}"

@@ -38,6 +38,7 @@ pub fn to_py(py: Python<'_>, error: Error) -> PyErr {
         Error::UnknownId { .. } => "TokenIdError",
         Error::OutOfMemory { .. } => "MemoryLimitError",
         Error::VocabSize { .. } | Error::Vocabulary(_) => "VocabularyError",
+        Error::Invalid(_) => "ConfigError",
         Error::Interrupted => return PyKeyboardInterrupt::new_err(message),
         Error::CountOverflow => return pyo3::exceptions::PyOverflowError::new_err(message),
         _ => return pyo3::exceptions::PyValueError::new_err(message),
