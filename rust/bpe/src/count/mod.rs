@@ -22,6 +22,18 @@ use pieces::Pieces;
 use ranges::{FileRange, ranges};
 use words::Tally;
 
+/// Distinct words with their counts, wherever they are kept.
+pub trait Words {
+    /// Calls `f` on each word once, in any order, until it fails. Every call gives the same words.
+    fn for_each(&self, f: &mut dyn FnMut(&[u8], u64) -> Result<()>) -> Result<()>;
+}
+
+impl Words for WordCounts {
+    fn for_each(&self, f: &mut dyn FnMut(&[u8], u64) -> Result<()>) -> Result<()> {
+        self.iter().try_for_each(|(word, count)| f(word, count))
+    }
+}
+
 /// How much of a file one task reads and counts.
 const BLOCK: usize = 1 << 20;
 

@@ -11,7 +11,7 @@ mod followed;
 mod queue;
 mod symbols;
 
-use crate::count::WordCounts;
+use crate::count::Words;
 use crate::{Error, Job, Result, Stage};
 use corpus::Corpus;
 use followed::Followed;
@@ -47,7 +47,7 @@ impl TrainOptions {
 ///
 /// Each round merges the pair with the highest count; among equals the greater pair of byte strings, compared as
 /// `(bytes, bytes)`. Ends when the vocabulary is full, when no pair is left, or when none reaches `min_frequency`.
-pub fn train(counts: &WordCounts, options: &TrainOptions, job: &Job) -> Result<Vec<Pair>> {
+pub fn train(counts: &impl Words, options: &TrainOptions, job: &Job) -> Result<Vec<Pair>> {
     let wanted = options.merges()?;
     job.begin(Stage::Merge, wanted as u64);
     let mut corpus = Corpus::new(counts, job)?;
