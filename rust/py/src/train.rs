@@ -32,7 +32,7 @@ impl Plan {
         min_frequency: u64,
         threads: Option<usize>,
     ) -> cs336_bpe::Result<Self> {
-        let options = TrainOptions { vocab_size, min_frequency, special_tokens: special.len() };
+        let options = TrainOptions { vocab_size, min_frequency, special_tokens: special.len(), max_memory: None };
         options.merges()?;
         let threads = threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
         Ok(Self { pattern: Pattern::new(pattern)?, special: special::SpecialTokens::new(special)?, options, threads })

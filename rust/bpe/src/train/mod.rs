@@ -29,6 +29,8 @@ pub struct TrainOptions {
     pub min_frequency: u64,
     /// How many special tokens the vocabulary holds.
     pub special_tokens: usize,
+    /// How many bytes merging may take; without it, as many as there are.
+    pub max_memory: Option<u64>,
 }
 
 impl TrainOptions {
