@@ -3,6 +3,7 @@
 #![warn(clippy::unwrap_used)]
 
 mod aside;
+mod available;
 pub mod count;
 pub mod decode;
 pub mod encode;
@@ -17,6 +18,7 @@ pub mod tokenizer;
 pub mod train;
 pub mod vocab;
 
+pub use available::default_max_memory;
 pub use error::{Error, Result, advice};
 pub use job::{Job, Progress, Stage};
 pub use tokenizer::{SpecialPolicy, Tokenizer};
