@@ -20,6 +20,32 @@ pub enum Error {
         /// The system's reason.
         source: io::Error,
     },
+    /// The operating system refused a temporary file.
+    #[error(
+        "cannot keep counts in a temporary file in {}: {source}; free some space there, set TMPDIR to a folder with \
+         more, or raise max_memory",
+        folder.display()
+    )]
+    Temporary {
+        /// The folder for temporary files.
+        folder: PathBuf,
+        /// The system's reason.
+        source: io::Error,
+    },
+    /// Counts files that can't be added up.
+    #[error(
+        "{} and {} were not counted alike: {difference}; count both with the same pattern and special tokens",
+        one.display(),
+        other.display()
+    )]
+    CountsDiffer {
+        /// The first file.
+        one: PathBuf,
+        /// The one that differs from it.
+        other: PathBuf,
+        /// In what.
+        difference: String,
+    },
     /// A text file is not UTF-8.
     #[error(
         "{origin} is not UTF-8: invalid byte 0x{byte:02x} at byte offset {offset}; convert the text to UTF-8 first"

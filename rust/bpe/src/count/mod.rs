@@ -1,18 +1,24 @@
 //! Files and documents to pre-token counts, in parallel, reading in blocks.
 
+mod counting;
+pub(crate) mod merge;
 mod pieces;
 mod ranges;
+pub(crate) mod records;
+pub(crate) mod runs;
 mod words;
 
 use std::borrow::Cow;
 use std::fs::File;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Mutex, PoisonError};
 
 use rayon::{ThreadPool, ThreadPoolBuilder};
 
+pub(crate) use counting::Kept;
+pub use counting::{Counting, Counts};
 pub use words::WordCounts;
 
 use crate::pretokenize::Pattern;
@@ -37,6 +43,9 @@ impl Words for WordCounts {
 /// How much of a file one task reads and counts.
 const BLOCK: usize = 1 << 20;
 
+/// How much text a custom pattern cuts between two checks of whether to stop.
+const CHECK: usize = 1 << 16;
+
 /// How to count.
 #[derive(Clone, Copy, Debug)]
 pub struct Counter<'a> {
@@ -50,7 +59,12 @@ pub struct Counter<'a> {
     pub job: &'a Job,
 }
 
-impl Counter<'_> {
+impl<'a> Counter<'a> {
+    /// Begins to count in at most so many bytes of memory, and a few MB for each thread.
+    pub fn within(self, max_memory: u64) -> Counting<'a> {
+        Counting::new(self, max_memory)
+    }
+
     /// Counts the pre-tokens of files, each of them a document.
     ///
     /// Fails with [`Error::Io`], with [`Error::NotUtf8`], and with [`Error::EmptyCorpus`] where no file holds any text.
@@ -60,6 +74,25 @@ impl Counter<'_> {
 
     /// [`count_files`](Self::count_files), reading `block` bytes at a time. The counts do not depend on it.
     pub fn count_files_in_blocks(&self, paths: &[PathBuf], block: usize) -> Result<WordCounts> {
+        let mut tallies = self.tallies();
+        self.add_files(paths, block, &mut tallies)?;
+        self.combine(tallies).map(Tally::into_words)
+    }
+
+    /// Counts the pre-tokens of texts in memory, each of them a document, on top of what `counts` holds.
+    pub fn count_documents<S: AsRef<str> + Sync>(&self, documents: &[S], counts: &mut WordCounts) -> Result<()> {
+        let mut tallies = self.tallies();
+        self.add_documents(documents, &mut tallies)?;
+        counts.merge(&self.combine(tallies)?.into_words())
+    }
+
+    /// A tally for each thread, in as much memory as there is.
+    fn tallies(&self) -> Vec<Tally<'a>> {
+        (0..self.threads.max(1)).map(|_| Tally::new()).collect()
+    }
+
+    /// Counts files in the tallies; how many bytes of text there were.
+    fn add_files(&self, paths: &[PathBuf], block: usize, tallies: &mut [Tally<'a>]) -> Result<u64> {
         let sizes: Result<Vec<u64>> = paths.iter().map(|path| readable_size(path)).collect();
         self.job.begin(Stage::Count, sizes?.iter().sum());
         // Opened one after the other: there may be more files than a process may hold open.
@@ -70,17 +103,45 @@ impl Counter<'_> {
             };
             tasks.into_iter().flatten().chain(failure)
         });
-        let counts = self.count(tasks)?;
-        if counts.is_empty() {
+        let bytes = self.count(tasks, tallies)?;
+        if tallies.iter().all(Tally::is_empty) {
             return Err(Error::EmptyCorpus { origin: name_all(paths) });
         }
-        Ok(counts)
+        Ok(bytes)
     }
 
-    /// Counts the pre-tokens of texts in memory, each of them a document, on top of what `counts` holds.
-    pub fn count_documents<S: AsRef<str> + Sync>(&self, documents: &[S], counts: &mut WordCounts) -> Result<()> {
-        let tasks = documents.iter().map(|document| Ok(Task::Text(document.as_ref().into())));
-        counts.merge(&self.count(tasks)?)
+    /// Counts texts in the tallies; how many bytes there were.
+    fn add_documents<S: AsRef<str> + Sync>(&self, documents: &[S], tallies: &mut [Tally<'a>]) -> Result<u64> {
+        let tasks = documents.iter().flat_map(|document| self.parts(document.as_ref()));
+        self.count(tasks.map(|part| Ok(Task::Text(part?.into()))), tallies)
+    }
+
+    /// A text in parts of about a block each that can be counted apart; whole under a custom pattern.
+    fn parts<'t>(&self, text: &'t str) -> impl Iterator<Item = Result<&'t str>> + use<'_, 'a, 't> {
+        let mut rest = text;
+        std::iter::from_fn(move || {
+            if rest.is_empty() {
+                return None;
+            }
+            let cut = if self.pattern.is_named() { self.cut(rest) } else { Ok(rest.len()) };
+            let (part, after) = rest.split_at(*cut.as_ref().unwrap_or(&rest.len()));
+            rest = after;
+            Some(cut.map(|_| part))
+        })
+    }
+
+    /// The first place from a block on where a text can be cut.
+    fn cut(&self, text: &str) -> Result<usize> {
+        let bytes = text.as_bytes();
+        for start in (BLOCK..bytes.len()).step_by(BLOCK) {
+            self.job.check()?;
+            let mut places = start..bytes.len().min(start + BLOCK);
+            let is_cut = |at: &usize| self.pattern.splits_at(bytes, *at) && !self.special.straddles(bytes, *at);
+            if let Some(cut) = places.find(is_cut) {
+                return Ok(cut);
+            }
+        }
+        Ok(bytes.len())
     }
 
     /// The tasks of a file: ranges that can be read in any order, or pieces where that can't be.
@@ -96,31 +157,43 @@ impl Counter<'_> {
         Ok(in_ranges.into_iter().flatten().chain(in_pieces.into_iter().flatten()))
     }
 
-    /// Every thread takes the next task when it is done with one, and has a table of its own to the end. So memory does
-    /// not grow with the length of a file.
-    fn count<'t>(&self, tasks: impl Iterator<Item = Result<Task<'t>>> + Send) -> Result<WordCounts> {
+    /// Every thread takes the next task when it is done with one, and has a tally of its own. So memory does not grow with
+    /// the length of a file. How many bytes of text there were.
+    fn count<'t>(
+        &self,
+        tasks: impl Iterator<Item = Result<Task<'t>>> + Send,
+        tallies: &mut [Tally<'a>],
+    ) -> Result<u64> {
         let tasks = Mutex::new(tasks.enumerate());
         let failed = AtomicBool::new(false);
-        let work = || {
-            let mut tally = Tally::new();
-            let outcome = self.work(&tasks, &failed, &mut tally);
+        let bytes = AtomicU64::new(0);
+        let work = |tally: &mut Tally<'a>| {
+            let outcome = self.work(&tasks, &failed, &bytes, tally);
             // The others need not begin anything more when the result is an error.
             failed.fetch_or(outcome.is_err(), Relaxed);
-            outcome.map(|()| tally)
+            outcome
         };
-        let (tallies, pool) = match self.pool() {
-            Some(pool) => (pool.broadcast(|_| work()), Some(pool)),
-            None => (vec![work()], None),
+        let outcomes = match self.pool() {
+            Some(pool) => {
+                let tallies: Vec<_> = tallies.iter_mut().map(Mutex::new).collect();
+                pool.broadcast(|thread| {
+                    work(&mut tallies[thread.index()].lock().unwrap_or_else(PoisonError::into_inner))
+                })
+            }
+            None => vec![work(&mut tallies[0])],
         };
-        let (tallies, failures): (Vec<_>, Vec<_>) = tallies.into_iter().partition(Result::is_ok);
         // Of several errors the one of the earliest task: threads don't decide which is told.
-        if let Some((_, error)) = failures.into_iter().filter_map(Result::err).min_by_key(|(task, _)| *task) {
-            return Err(error);
+        match outcomes.into_iter().filter_map(Result::err).min_by_key(|(task, _)| *task) {
+            Some((_, error)) => Err(error),
+            None => Ok(bytes.into_inner()),
         }
-        let tallies = tallies.into_iter().flatten().collect();
-        match pool {
-            Some(pool) => pool.install(|| merge_all(tallies)),
-            None => merge_all(tallies),
+    }
+
+    /// Brings tallies together.
+    fn combine(&self, tallies: Vec<Tally<'a>>) -> Result<Tally<'a>> {
+        match self.pool() {
+            Some(pool) => pool.install(|| combine(tallies)),
+            None => combine(tallies),
         }
     }
 
@@ -129,38 +202,52 @@ impl Counter<'_> {
         &self,
         tasks: &Mutex<impl Iterator<Item = (usize, Result<Task<'t>>)>>,
         failed: &AtomicBool,
-        tally: &mut Tally,
+        bytes: &AtomicU64,
+        tally: &mut Tally<'_>,
     ) -> Result<(), (usize, Error)> {
         let mut buffer = Vec::new();
         while !failed.load(Relaxed) {
             let next = tasks.lock().unwrap_or_else(PoisonError::into_inner).next();
             let Some((number, task)) = next else { break };
             let done = self.job.check().and(task).and_then(|task| self.do_task(&task, &mut buffer, tally));
-            done.map_err(|error| (number, error))?;
+            bytes.fetch_add(done.map_err(|error| (number, error))?, Relaxed);
         }
         Ok(())
     }
 
-    fn do_task(&self, task: &Task<'_>, buffer: &mut Vec<u8>, tally: &mut Tally) -> Result<()> {
+    /// How many bytes of text there were.
+    fn do_task(&self, task: &Task<'_>, buffer: &mut Vec<u8>, tally: &mut Tally<'_>) -> Result<u64> {
         let (text, size) = match task {
             Task::Text(text) => (&text[..], text.len() as u64),
             Task::Range(range) => (range.read(self, buffer)?, range.len()),
         };
         self.count_text(text, tally)?;
         self.job.advance(size);
-        Ok(())
+        Ok(size)
     }
 
-    fn count_text(&self, text: &str, tally: &mut Tally) -> Result<()> {
+    fn count_text(&self, text: &str, tally: &mut Tally<'_>) -> Result<()> {
         let bytes = text.as_bytes();
-        let mut start = 0;
+        let (mut start, mut checked) = (0, 0);
         for segment in self.special.segments(bytes) {
             match segment {
                 Segment::Text(segment) => {
                     let end = start + segment.len();
-                    self.pattern.for_each_span(&text[start..end], |from, to| {
-                        tally.push(bytes, start + from, start + to);
-                    })?;
+                    let part = &text[start..end];
+                    match self.pattern.custom() {
+                        None => {
+                            self.pattern.for_each_span(part, |from, to| tally.push(bytes, start + from, start + to))?
+                        }
+                        // It is slower, and the text may be a whole file.
+                        Some(custom) => custom.for_each_span(part, |from, to| {
+                            tally.push(bytes, start + from, start + to);
+                            if start + to - checked >= CHECK {
+                                checked = start + to;
+                                self.job.check()?;
+                            }
+                            Ok(())
+                        })?,
+                    }
                     start = end;
                 }
                 Segment::Special(index) => start += self.special.tokens()[index].len(),
@@ -185,18 +272,20 @@ enum Task<'t> {
     Range(FileRange<'t>),
 }
 
-/// Merges tables in a tree, so that many threads share the work.
-fn merge_all(mut tallies: Vec<Tally>) -> Result<WordCounts> {
+/// Brings tallies together in a tree, so that many threads share the work; in the calling thread if it is of no pool.
+fn combine<'j>(mut tallies: Vec<Tally<'j>>) -> Result<Tally<'j>> {
     if tallies.len() <= 1 {
-        return tallies.pop().map_or_else(|| Ok(WordCounts::default()), Tally::finish);
+        let mut tally = tallies.pop().unwrap_or_else(Tally::new);
+        return tally.settle().map(|()| tally);
     }
     let half = tallies.split_off(tallies.len() / 2);
-    let (one, other) = rayon::join(|| merge_all(tallies), || merge_all(half));
-    let (mut one, mut other) = (one?, other?);
-    if one.len() < other.len() {
-        std::mem::swap(&mut one, &mut other);
-    }
-    one.merge(&other)?;
+    let (one, other) = if rayon::current_thread_index().is_some() {
+        rayon::join(|| combine(tallies), || combine(half))
+    } else {
+        (combine(tallies), combine(half))
+    };
+    let mut one = one?;
+    one.absorb(other?)?;
     Ok(one)
 }
 
@@ -229,4 +318,41 @@ fn name_all(paths: &[PathBuf]) -> String {
         _ => {}
     }
     names.join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn with_counter(spec: &str, job: &Job, test: impl FnOnce(&Counter<'_>)) {
+        let pattern = Pattern::new(spec).unwrap();
+        let special = SpecialTokens::new(&["<e>", "low <e> low"]).unwrap();
+        test(&Counter { pattern: &pattern, special: &special, threads: 1, job });
+    }
+
+    #[test]
+    fn a_long_text_under_a_custom_pattern_can_be_stopped_in_the_middle() {
+        let job = Job::default();
+        job.cancel();
+        for text in ["low lower ".repeat(CHECK), "low<e>".repeat(CHECK), "low".repeat(CHECK)] {
+            with_counter(r"\w+|\s+", &job, |counter| {
+                assert!(matches!(counter.count_text(&text, &mut Tally::new()), Err(Error::Interrupted)));
+            });
+        }
+    }
+
+    #[test]
+    fn a_long_document_is_counted_in_parts_that_fit_together() {
+        let job = Job::default();
+        let text = "low <e> low\u{e9} ".repeat(BLOCK / 5) + &"x".repeat(3 * BLOCK);
+        with_counter("gpt2", &job, |counter| {
+            let parts: Vec<&str> = counter.parts(&text).map(Result::unwrap).collect();
+            assert!(parts.len() > 2 && parts.concat() == text);
+            for part in &parts[..parts.len() - 1] {
+                assert!(part.len() < BLOCK + 100 && part.ends_with("low\u{e9}"), "{:?}", &part[part.len() - 20..]);
+            }
+            job.cancel();
+            assert!(matches!(counter.parts(&text).next(), Some(Err(Error::Interrupted))));
+        });
+    }
 }
