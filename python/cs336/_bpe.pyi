@@ -13,17 +13,22 @@ __all__ = [
     "StreamEncoder",
     "Tokenizer",
     "__version__",
+    "count_files",
+    "default_max_memory",
     "encode_file",
     "from_parts",
     "load_gpt2",
     "load_huggingface",
     "load_native",
     "load_tiktoken",
+    "merge_counts",
     "pattern_regex",
+    "read_counts",
     "save_gpt2",
     "save_huggingface",
     "save_native",
     "save_tiktoken",
+    "train_counts",
     "train_documents",
     "train_files",
 ]
@@ -31,6 +36,9 @@ __all__ = [
 __version__: str
 
 _Report = Callable[[str, int, int | None], object]
+
+# Pattern, special tokens, bytes of text, pre-tokens, distinct ones, and the runs that were spilled.
+_Counts = tuple[str, list[str], int, int, int, int]
 
 @disjoint_base
 class Tokenizer:
@@ -125,6 +133,7 @@ def train_files(
     pattern: str,
     min_frequency: int,
     threads: int | None,
+    max_memory: int | None,
     progress: _Report | None,
 ) -> Tokenizer: ...
 def train_documents(
@@ -134,5 +143,25 @@ def train_documents(
     pattern: str,
     min_frequency: int,
     threads: int | None,
+    max_memory: int | None,
+    progress: _Report | None,
+) -> Tokenizer: ...
+def default_max_memory() -> int: ...
+def count_files(
+    paths: Sequence[str | os.PathLike[str]],
+    output: str | os.PathLike[str],
+    special_tokens: Sequence[str],
+    pattern: str,
+    threads: int | None,
+    max_memory: int | None,
+    progress: _Report | None,
+) -> _Counts: ...
+def merge_counts(paths: Sequence[str | os.PathLike[str]], output: str | os.PathLike[str]) -> _Counts: ...
+def read_counts(path: str | os.PathLike[str]) -> _Counts: ...
+def train_counts(
+    path: str | os.PathLike[str],
+    vocab_size: int,
+    min_frequency: int,
+    max_memory: int | None,
     progress: _Report | None,
 ) -> Tokenizer: ...

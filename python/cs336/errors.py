@@ -9,6 +9,7 @@ __all__ = [
     "CheckpointError",
     "ConfigError",
     "CorpusError",
+    "CountsMismatchError",
     "Cs336Error",
     "DataError",
     "DisallowedSpecialTokenError",
@@ -59,6 +60,10 @@ class TextEncodingError(Cs336Error, ValueError):
 
 class CorpusError(Cs336Error, ValueError):
     """A corpus holds no text."""
+
+
+class CountsMismatchError(Cs336Error, ValueError):
+    """Counts files that were not counted alike, and so can't be added up."""
 
 
 class TokenIdError(Cs336Error, ValueError):

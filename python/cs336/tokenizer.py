@@ -205,11 +205,21 @@ def _check_threads(threads: int | None) -> None:
         raise ConfigError(f"threads must be at least 1, not {threads}")
 
 
-def _options(vocab_size: int, special_tokens: Iterable[str], min_frequency: int, threads: int | None) -> list[str]:
+def check_options(
+    special_tokens: Iterable[str],
+    *,
+    vocab_size: int = 0,
+    min_frequency: int = 0,
+    threads: int | None = None,
+    max_memory: int | None = None,
+) -> list[str]:
+    """The special tokens as a list; raises where any option of training can't be what it is."""
     for name, value in (("vocab_size", vocab_size), ("min_frequency", min_frequency)):
         if value < 0:
             raise ConfigError(f"{name} must not be negative, but is {value}")
     _check_threads(threads)
+    if max_memory is not None and not 0 <= max_memory < 1 << 64:
+        raise ConfigError(f"max_memory is a number of bytes, not {max_memory}")
     return _tokens(special_tokens)
 
 
@@ -221,17 +231,23 @@ def train_bpe(
     pattern: str = "gpt2",
     min_frequency: int = 1,
     threads: int | None = None,
+    max_memory: int | None = None,
     progress: Progress = None,
 ) -> Tokenizer:
     """Learn a tokenizer from text files, each of them a document.
 
     Ids: special tokens in the order given, the 256 bytes, the merges. Of pairs that are equally frequent the greater
-    one is merged first, so the result does not depend on threads. ``progress``: None shows a bar on a terminal.
+    one is merged first, so the result does not depend on threads. ``max_memory``, in bytes: what does not fit while
+    counting goes to temporary files; None takes three quarters of what is available. ``progress``: None shows a bar
+    on a terminal.
     """
-    special = _options(vocab_size, special_tokens, min_frequency, threads)
+    special = check_options(
+        special_tokens, vocab_size=vocab_size, min_frequency=min_frequency, threads=threads, max_memory=max_memory
+    )
     files = [paths] if isinstance(paths, str | os.PathLike) else list(paths)
     with reporting(progress) as report:
-        return Tokenizer(_bpe.train_files(files, vocab_size, special, pattern, min_frequency, threads, report))
+        options = (vocab_size, special, pattern, min_frequency, threads, max_memory)
+        return Tokenizer(_bpe.train_files(files, *options, report))
 
 
 def train_bpe_from_iterator(
@@ -242,11 +258,15 @@ def train_bpe_from_iterator(
     pattern: str = "gpt2",
     min_frequency: int = 1,
     threads: int | None = None,
+    max_memory: int | None = None,
     progress: Progress = None,
 ) -> Tokenizer:
     """Learn a tokenizer from texts in memory, each of them a document; otherwise as ``train_bpe``."""
-    special = _options(vocab_size, special_tokens, min_frequency, threads)
+    special = check_options(
+        special_tokens, vocab_size=vocab_size, min_frequency=min_frequency, threads=threads, max_memory=max_memory
+    )
     if isinstance(texts, str):
         raise TypeError("texts must be an iterable of str, one per document, not a single str")
     with reporting(progress) as report:
-        return Tokenizer(_bpe.train_documents(texts, vocab_size, special, pattern, min_frequency, threads, report))
+        options = (vocab_size, special, pattern, min_frequency, threads, max_memory)
+        return Tokenizer(_bpe.train_documents(texts, *options, report))

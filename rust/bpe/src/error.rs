@@ -21,11 +21,7 @@ pub enum Error {
         source: io::Error,
     },
     /// The operating system refused a temporary file.
-    #[error(
-        "cannot keep counts in a temporary file in {}: {source}; free some space there, set TMPDIR to a folder with \
-         more, or raise max_memory",
-        folder.display()
-    )]
+    #[error("cannot keep counts in a temporary file in {}: {source}; {TEMPORARY_ADVICE}", folder.display())]
     Temporary {
         /// The folder for temporary files.
         folder: PathBuf,
@@ -169,6 +165,9 @@ pub enum Error {
 fn special_tokens(count: u64) -> String {
     format!("{count} special token{}", if count == 1 { "" } else { "s" })
 }
+
+/// What to do where the operating system refuses a temporary file.
+pub const TEMPORARY_ADVICE: &str = "free some space there, set TMPDIR to a folder with more, or raise max_memory";
 
 /// What to do where the operating system refuses a file.
 pub fn advice(kind: io::ErrorKind) -> &'static str {

@@ -19,7 +19,7 @@ pub mod train;
 pub mod vocab;
 
 pub use available::default_max_memory;
-pub use error::{Error, Result, advice};
+pub use error::{Error, Result, TEMPORARY_ADVICE, advice};
 pub use job::{Job, Progress, Stage};
 pub use tokenizer::{SpecialPolicy, Tokenizer};
 pub use vocab::Vocabulary;

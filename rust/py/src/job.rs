@@ -18,9 +18,18 @@ pub fn watched<T: Send>(
     progress: Option<&Bound<'_, PyAny>>,
     work: impl FnOnce(&Job) -> cs336_bpe::Result<T> + Send,
 ) -> PyResult<T> {
-    let job = Job::default();
+    watched_on(py, &Job::default(), progress, work)
+}
+
+/// [`watched`], for one part of a job that has several.
+pub fn watched_on<'j, T: Send>(
+    py: Python<'_>,
+    job: &'j Job,
+    progress: Option<&Bound<'_, PyAny>>,
+    work: impl FnOnce(&'j Job) -> cs336_bpe::Result<T> + Send,
+) -> PyResult<T> {
     let work = Mutex::new(Some(work));
-    let run = || work.lock().ok().and_then(|mut slot| slot.take()).map(|work| work(&job));
+    let run = || work.lock().ok().and_then(|mut slot| slot.take()).map(|work| work(job));
     let (done, mut finished) = sync_channel::<()>(1);
     let outcome = std::thread::scope(|scope| {
         let worker = std::thread::Builder::new().spawn_scoped(scope, || {
@@ -38,7 +47,7 @@ pub fn watched<T: Send>(
         };
         while wait() {
             if stopped.is_ok() {
-                stopped = py.check_signals().and_then(|()| report(&job, progress));
+                stopped = py.check_signals().and_then(|()| report(job, progress));
                 if stopped.is_err() {
                     job.cancel();
                 }
@@ -53,7 +62,7 @@ pub fn watched<T: Send>(
         None => py.detach(run).unwrap_or(Err(cs336_bpe::Error::Interrupted)),
     };
     let value = result.or_raise(py)?;
-    report(&job, progress)?;
+    report(job, progress)?;
     Ok(value)
 }
 

@@ -2,6 +2,7 @@
 
 mod arguments;
 mod convert;
+mod counts;
 mod errors;
 mod formats;
 mod job;
@@ -14,6 +15,8 @@ use pyo3::prelude::*;
 mod _bpe {
     use super::*;
 
+    #[pymodule_export]
+    use super::counts::{count_files, default_max_memory, merge_counts, read_counts, train_counts};
     #[pymodule_export]
     use super::formats::{
         encode_file, load_gpt2, load_huggingface, load_native, load_tiktoken, save_gpt2, save_huggingface, save_native,
