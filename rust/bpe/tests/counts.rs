@@ -344,10 +344,12 @@ fn a_stopped_job_leaves_nothing_behind() {
         assert!(matches!(writer.write(&pattern, &special, counts, &job), Err(Error::Interrupted)));
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
     }
-    // Bringing runs together stops, too.
-    let job = Job::default();
-    let mut counting = Counter { pattern: &pattern, special: &special, threads: 2, job: &job }.within(0);
-    counting.add_files(&paths).unwrap();
-    job.cancel();
-    assert!(matches!(counting.finish(), Err(Error::Interrupted)));
+    // Bringing tables or runs together stops, too.
+    for max_memory in [u64::MAX, 0] {
+        let job = Job::default();
+        let mut counting = Counter { pattern: &pattern, special: &special, threads: 2, job: &job }.within(max_memory);
+        counting.add_documents(&[text(1, 100_000), text(2, 100_000)]).unwrap();
+        job.cancel();
+        assert!(matches!(counting.finish(), Err(Error::Interrupted)));
+    }
 }

@@ -88,7 +88,7 @@ impl<'a> Counter<'a> {
 
     /// A tally for each thread, in as much memory as there is.
     fn tallies(&self) -> Vec<Tally<'a>> {
-        (0..self.threads.max(1)).map(|_| Tally::new()).collect()
+        (0..self.threads.max(1)).map(|_| Tally::new(self.job)).collect()
     }
 
     /// Counts files in the tallies; how many bytes of text there were.
@@ -192,8 +192,8 @@ impl<'a> Counter<'a> {
     /// Brings tallies together.
     fn combine(&self, tallies: Vec<Tally<'a>>) -> Result<Tally<'a>> {
         match self.pool() {
-            Some(pool) => pool.install(|| combine(tallies)),
-            None => combine(tallies),
+            Some(pool) => pool.install(|| combine(tallies, self.job)),
+            None => combine(tallies, self.job),
         }
     }
 
@@ -273,16 +273,16 @@ enum Task<'t> {
 }
 
 /// Brings tallies together in a tree, so that many threads share the work; in the calling thread if it is of no pool.
-fn combine<'j>(mut tallies: Vec<Tally<'j>>) -> Result<Tally<'j>> {
+fn combine<'j>(mut tallies: Vec<Tally<'j>>, job: &'j Job) -> Result<Tally<'j>> {
     if tallies.len() <= 1 {
-        let mut tally = tallies.pop().unwrap_or_else(Tally::new);
+        let mut tally = tallies.pop().unwrap_or_else(|| Tally::new(job));
         return tally.settle().map(|()| tally);
     }
     let half = tallies.split_off(tallies.len() / 2);
     let (one, other) = if rayon::current_thread_index().is_some() {
-        rayon::join(|| combine(tallies), || combine(half))
+        rayon::join(|| combine(tallies, job), || combine(half, job))
     } else {
-        (combine(tallies), combine(half))
+        (combine(tallies, job), combine(half, job))
     };
     let mut one = one?;
     one.absorb(other?)?;
@@ -336,7 +336,7 @@ mod tests {
         job.cancel();
         for text in ["low lower ".repeat(CHECK), "low<e>".repeat(CHECK), "low".repeat(CHECK)] {
             with_counter(r"\w+|\s+", &job, |counter| {
-                assert!(matches!(counter.count_text(&text, &mut Tally::new()), Err(Error::Interrupted)));
+                assert!(matches!(counter.count_text(&text, &mut Tally::new(&job)), Err(Error::Interrupted)));
             });
         }
     }

@@ -126,21 +126,17 @@ impl Scratch {
 }
 
 /// The runs of one thread, and where it writes more.
-pub struct Spill<'j> {
-    job: &'j Job,
+#[derive(Default)]
+pub struct Spill {
     scratch: Scratch,
     runs: Vec<Run>,
 }
 
-impl<'j> Spill<'j> {
-    pub fn new(job: &'j Job) -> Self {
-        Self { job, scratch: Scratch::default(), runs: Vec::new() }
-    }
-
+impl Spill {
     /// Moves all words of a table to a run.
-    pub fn write(&mut self, words: &mut WordCounts) -> Result<()> {
+    pub fn write(&mut self, words: &mut WordCounts, job: &Job) -> Result<()> {
         if !words.is_empty() {
-            self.runs.push(self.scratch.write(|push| words.drain_sorted(self.job, push))?);
+            self.runs.push(self.scratch.write(|push| words.drain_sorted(job, push))?);
         }
         Ok(())
     }

@@ -7,6 +7,9 @@ use crate::{Error, Job, Result};
 /// How many words are looked up together: while one is compared, the lines of the next ones are on their way.
 const BATCH: usize = 64;
 
+/// How many words are brought over between two checks of whether to stop.
+const CHECK: usize = 1 << 16;
+
 /// How many of the most frequent words are counted in a table of their own, small enough for the nearest caches.
 const HOT: usize = 1 << 11;
 
@@ -28,21 +31,23 @@ pub struct Tally<'j> {
     waiting: [Lookup; BATCH],
     len: usize,
     outcome: Result<()>,
-    spill: Option<Spill<'j>>,
+    /// None where all must fit.
+    spill: Option<Spill>,
+    job: &'j Job,
 }
 
 impl<'j> Tally<'j> {
-    pub fn new() -> Self {
+    pub fn new(job: &'j Job) -> Self {
         let waiting = [Lookup { key: Key::default(), hash: 0, start: 0, end: 0 }; BATCH];
         let hot = Box::new([Hot::default(); HOT]);
-        Self { words: WordCounts::default(), hot, waiting, len: 0, outcome: Ok(()), spill: None }
+        Self { words: WordCounts::default(), hot, waiting, len: 0, outcome: Ok(()), spill: None, job }
     }
 
     /// One that takes `room` bytes and spills the rest.
     pub fn within(room: usize, job: &'j Job) -> Self {
-        let mut tally = Self::new();
+        let mut tally = Self::new(job);
         tally.words.room = room;
-        tally.spill = Some(Spill::new(job));
+        tally.spill = Some(Spill::default());
         tally
     }
 
@@ -76,6 +81,7 @@ impl<'j> Tally<'j> {
 
     /// Adds all that another holds; both are settled. As long as neither has spilled, in memory.
     pub fn absorb(&mut self, mut other: Self) -> Result<()> {
+        self.job.check()?;
         if self.has_spilled() || other.has_spilled() {
             self.spill()?;
             other.spill()?;
@@ -85,7 +91,12 @@ impl<'j> Tally<'j> {
             }
             let room = self.words.room.saturating_add(other.words.room);
             self.words.room = room.saturating_sub(other.words.memory());
-            other.words.iter().try_for_each(|(word, count)| self.add(word, count))?;
+            for (at, (word, count)) in other.words.iter().enumerate() {
+                if at % CHECK == 0 {
+                    self.job.check()?;
+                }
+                self.add(word, count)?;
+            }
             self.words.room = room;
         }
         if let (Some(own), Some(others)) = (&mut self.spill, other.spill) {
@@ -118,7 +129,7 @@ impl<'j> Tally<'j> {
     }
 
     fn spill(&mut self) -> Result<()> {
-        self.spill.as_mut().map_or(Ok(()), |spill| spill.write(&mut self.words))
+        self.spill.as_mut().map_or(Ok(()), |spill| spill.write(&mut self.words, self.job))
     }
 
     fn add(&mut self, word: &[u8], times: u64) -> Result<()> {
@@ -132,7 +143,9 @@ impl<'j> Tally<'j> {
     #[cold]
     fn make_room(&mut self, refused: Error) -> Result<()> {
         match (&refused, &mut self.spill) {
-            (Error::OutOfMemory { .. }, Some(spill)) if !self.words.is_empty() => spill.write(&mut self.words),
+            (Error::OutOfMemory { .. }, Some(spill)) if !self.words.is_empty() => {
+                spill.write(&mut self.words, self.job)
+            }
             _ => Err(refused),
         }
     }
