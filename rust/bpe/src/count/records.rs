@@ -262,6 +262,8 @@ mod tests {
         assert_eq!(reason(&[0, 1, b'a', 1, 0, 2, b'a', b'b', 1], 2), "its words are not in order");
         assert_eq!(reason(&[0x80, 0, 1, b'a', 1], 1), "a number is not written the short way");
         assert_eq!(reason(&[0xff; 12], 1), "a number has more than 64 bits");
+        let too_large = [&[0, 1, b'a'][..], &[0x80; 9], &[2]].concat();
+        assert_eq!(reason(&too_large, 1), "a number has more than 64 bits");
         assert_eq!(reason(&[0, 0xff, 0xff, 0xff, 0xff, 0x7f, b'a'], 1), CUT_SHORT);
         assert_eq!(reason(&[0, 1], 1), CUT_SHORT);
     }

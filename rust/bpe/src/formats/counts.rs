@@ -227,7 +227,7 @@ impl FileReader<'_> {
         }
         let Hashed { inner, sha } = input.get_mut();
         let mut digest = Vec::new();
-        inner.get_mut().take(DIGEST + 1).read_to_end(&mut digest).map_err(Error::io("read", path))?;
+        inner.get_mut().take(DIGEST).read_to_end(&mut digest).map_err(Error::io("read", path))?;
         if digest != sha.finalize_reset()[..] {
             return refuse("its content does not match its checksum; it was changed or damaged, so count again");
         }

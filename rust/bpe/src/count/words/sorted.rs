@@ -55,3 +55,35 @@ impl WordCounts {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Words in the order of their bytes, with every length around that of a key, and zeros, which fill keys up.
+    #[test]
+    fn a_drained_table_gives_its_words_in_order_and_takes_others_in_their_place() {
+        let mut expected: Vec<Vec<u8>> =
+            (0..20).flat_map(|length| [0, b'a', 0xff].map(|byte| vec![byte; length])).collect();
+        expected.extend((0..20).map(|length| [vec![b'a'; length], vec![0]].concat()));
+        expected.retain(|word| !word.is_empty());
+        expected.sort();
+        expected.dedup();
+        let mut table = WordCounts::default();
+        let mut memory = None;
+        for _ in 0..3 {
+            expected.iter().rev().for_each(|word| table.add(word, word.len() as u64).unwrap());
+            let mut drained = Vec::new();
+            table
+                .drain_sorted(&Job::default(), &mut |word, count| {
+                    assert_eq!(word.len() as u64, count);
+                    drained.push(word.to_vec());
+                    Ok(())
+                })
+                .unwrap();
+            assert_eq!(drained, expected);
+            assert!(table.is_empty());
+            assert_eq!(*memory.get_or_insert(table.memory()), table.memory());
+        }
+    }
+}
