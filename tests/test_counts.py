@@ -18,7 +18,7 @@ import pytest
 
 import cs336
 from cs336.counts import CountsInfo, default_max_memory, read_info
-from cs336.errors import CorpusError, CountsMismatchError, FormatError, PatternError, VocabularyError
+from cs336.errors import ConfigError, CorpusError, CountsMismatchError, FormatError, PatternError, VocabularyError
 
 Call = Callable[[Callable[[], Any]], Any]
 
@@ -83,17 +83,17 @@ def test_a_counts_file_says_pattern_and_special_tokens(tmp_path: Path) -> None:
 def test_bad_options_and_files(tmp_path: Path) -> None:
     text = write_words(tmp_path / "text.txt", 10)
     output = tmp_path / "counts"
-    with pytest.raises(ValueError, match="max_memory is a number of bytes, not -1"):
+    with pytest.raises(ConfigError, match="max_memory is a number of bytes, not -1"):
         cs336.count_pretokens(text, output, max_memory=-1)
-    with pytest.raises(ValueError, match="max_memory"):
+    with pytest.raises(ConfigError, match="max_memory"):
         cs336.train_bpe(text, 300, max_memory=1 << 64)
-    with pytest.raises(ValueError, match="threads"):
+    with pytest.raises(ConfigError, match="threads"):
         cs336.count_pretokens(text, output, threads=0)
     with pytest.raises(PatternError):
         cs336.count_pretokens(text, output, pattern="gpt9")
     with pytest.raises(FileNotFoundError, match=r"missing\.txt"):
         cs336.count_pretokens(tmp_path / "missing.txt", output)
-    with pytest.raises(ValueError, match="at least one counts file"):
+    with pytest.raises(ConfigError, match="at least one counts file"):
         cs336.merge_counts([], output)
     (tmp_path / "empty.txt").touch()
     with pytest.raises(CorpusError):
