@@ -21,3 +21,16 @@ pub(crate) fn prefer_huge_pages<T>(vector: &mut Vec<T>) {
     #[cfg(not(target_os = "linux"))]
     let _ = vector;
 }
+
+/// Asks for the cache line of a value that is going to be needed soon.
+#[inline]
+pub(crate) fn prefetch<T>(value: &T) {
+    #[cfg(target_arch = "x86_64")]
+    {
+        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        // SAFETY: a prefetch reads nothing, and the address is that of a value anyway.
+        unsafe { _mm_prefetch(std::ptr::from_ref(value).cast(), _MM_HINT_T0) };
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = value;
+}

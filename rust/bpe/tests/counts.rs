@@ -82,7 +82,7 @@ fn sorted(counts: &impl Words) -> Vec<(Vec<u8>, u64)> {
 }
 
 fn merges(counts: &impl Words) -> Vec<(u32, u32)> {
-    let options = TrainOptions { vocab_size: 600, min_frequency: 1, special_tokens: 0, max_memory: None };
+    let options = TrainOptions { vocab_size: 600, ..TrainOptions::default() };
     train(counts, &options, &Job::default()).unwrap()
 }
 

@@ -10,7 +10,7 @@ use foldhash::fast::FixedState;
 
 pub(super) use tally::Tally;
 
-use crate::memory::prefer_huge_pages;
+use crate::memory::{prefer_huge_pages, prefetch};
 use crate::{Error, Result};
 
 /// Words up to this many bytes are their own key.
@@ -213,14 +213,9 @@ impl WordCounts {
 
     #[inline]
     fn prefetch(&self, hash: u64) {
-        #[cfg(target_arch = "x86_64")]
         if let Some(entry) = self.entries.get((hash >> (self.shift & 63)) as usize) {
-            use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-            // SAFETY: a prefetch reads nothing, and the address is that of an entry anyway.
-            unsafe { _mm_prefetch(std::ptr::from_ref(entry).cast(), _MM_HINT_T0) };
+            prefetch(entry);
         }
-        #[cfg(not(target_arch = "x86_64"))]
-        let _ = hash;
     }
 
     /// Counts a word `times` more; how often it was counted in all.

@@ -1,121 +1,215 @@
 //! All distinct words as symbols, one behind the other.
 
-use super::Pair;
+use std::collections::BTreeMap;
+use std::ops::Range;
+
+use super::{Pair, TrainOptions};
 use crate::count::Words;
 use crate::memory::prefer_huge_pages;
 use crate::{Error, Job, Result};
 
-/// Stands between words.
-pub const BORDER: u32 = u32::MAX;
-/// A slot inside a symbol, neither its first nor its last.
-const INSIDE: u32 = u32::MAX - 1;
-
 /// Slots looked at between two checks of whether to stop.
 const CHECK: usize = 1 << 20;
 
-/// The first slot of a symbol, and the word that it stands in.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Place {
-    pub slot: u32,
-    pub word: u32,
+/// A segment is at least this long: less is not worth a thread.
+const SEGMENT: usize = 1 << 18;
+
+/// Bytes that the pairs' places take for each slot, about.
+const BESIDE: usize = 4;
+
+/// Counts below this are summed up in an array, the few others in a tree.
+const SMALL: u64 = 1 << 12;
+
+/// What holds a symbol: 16 bits where all symbols of a vocabulary fit, for half the memory to go through.
+pub trait Slot: Copy + Eq + Send + Sync {
+    /// Stands between words.
+    const BORDER: Self;
+    /// A slot inside a symbol, neither its first nor its last.
+    const INSIDE: Self;
+    /// How many symbols there can be.
+    const SYMBOLS: usize;
+
+    fn of(symbol: u32) -> Self;
+    fn symbol(self) -> u32;
 }
 
-/// The neighbours of a symbol just merged, [`BORDER`] where there is none.
+impl Slot for u16 {
+    const BORDER: Self = Self::MAX;
+    const INSIDE: Self = Self::MAX - 1;
+    const SYMBOLS: usize = Self::INSIDE as usize;
+
+    fn of(symbol: u32) -> Self {
+        symbol as Self
+    }
+
+    fn symbol(self) -> u32 {
+        u32::from(self)
+    }
+}
+
+impl Slot for u32 {
+    const BORDER: Self = Self::MAX;
+    const INSIDE: Self = Self::MAX - 1;
+    const SYMBOLS: usize = Self::INSIDE as usize;
+
+    fn of(symbol: u32) -> Self {
+        symbol
+    }
+
+    fn symbol(self) -> u32 {
+        self
+    }
+}
+
+/// Neighbours of a symbol just merged, none at the ends of the word.
 pub struct Around {
-    pub left: u32,
-    pub right: u32,
+    pub left: Option<u32>,
+    pub right: Option<u32>,
 }
 
-/// Words stand one behind the other with a border before, between and behind them. At the start of a round each symbol
-/// takes one slot. One that is merged in the round takes the slots of its two parts and writes its id into the first and
-/// the last of them: so both neighbours of any slot are found without links.
-pub struct Corpus {
-    slots: Vec<u32>,
-    /// How often each word occurs.
-    weights: Vec<u64>,
+/// Words that occur equally often stand side by side.
+#[derive(Clone, Copy, Debug)]
+struct Class {
+    /// Where its last word ends.
+    end: usize,
+    /// How often each of its words occurs.
+    count: u64,
+}
+
+/// A part of the slots that a thread can work on alone: whole words, with what separates them.
+#[derive(Clone, Debug)]
+struct Segment {
+    slots: Range<usize>,
+    classes: Range<usize>,
+}
+
+/// Words stand one behind the other, the most frequent first, with a border before, between and behind them. At the
+/// start of a round each symbol takes one slot. One that is merged in the round takes the slots of its two parts and
+/// writes its id into the first and the last of them: so both neighbours of any slot are found without links.
+///
+/// The order of the words says how often each occurs, so that no place needs to know its word.
+pub struct Corpus<S> {
+    slots: Vec<S>,
+    classes: Vec<Class>,
+    segments: Vec<Segment>,
     /// How many slots each symbol takes in this round.
     spans: Vec<u32>,
 }
 
-impl Corpus {
-    /// The words of more than one byte.
-    pub fn new(counts: &impl Words, job: &Job) -> Result<Self> {
-        let (mut number, mut slots) = (0, 1);
-        for_each_word(counts, |word, _| {
-            number += 1;
-            slots += word.len() + 1;
-            Ok(())
-        })?;
-        if slots > INSIDE as usize {
-            let needed = (slots * size_of::<u32>()) as u64;
+impl<S: Slot> Corpus<S> {
+    /// The words of more than one byte, in as many segments as there are threads, or fewer if it is small.
+    ///
+    /// [`Error::OutOfMemory`] where merging would take more than the options allow.
+    pub fn new(words: &impl Words, options: &TrainOptions, job: &Job) -> Result<Self> {
+        let mut layout = Layout::new(words, job)?;
+        let needed = (layout.slots * (size_of::<S>() + BESIDE)) as u64;
+        if options.max_memory.is_some_and(|limit| needed > limit) {
+            return Err(Error::OutOfMemory { what: "merging so many distinct pre-tokens", needed });
+        }
+        if layout.slots > u32::MAX as usize {
+            let needed = (layout.slots * size_of::<u32>()) as u64;
             return Err(Error::OutOfMemory { what: "more than 4 GiB of distinct pre-tokens", needed });
         }
-        let mut corpus = Self { slots: Vec::new(), weights: Vec::new(), spans: vec![1; 256] };
-        let full = |_| Error::OutOfMemory { what: "the words", needed: (slots * 4 + number * 8) as u64 };
-        corpus.slots.try_reserve_exact(slots).map_err(full)?;
-        corpus.weights.try_reserve_exact(number).map_err(full)?;
-        prefer_huge_pages(&mut corpus.slots);
-        corpus.slots.push(BORDER);
-        for_each_word(counts, |word, count| {
-            for part in word.chunks(CHECK) {
+        let mut slots = Vec::new();
+        let needed = (layout.slots * size_of::<S>()) as u64;
+        slots.try_reserve_exact(layout.slots).map_err(|_| Error::OutOfMemory { what: "the words", needed })?;
+        prefer_huge_pages(&mut slots);
+        slots.resize(layout.slots, S::BORDER);
+        for_each_word(words, |word, count| {
+            job.check()?;
+            let start = layout.place(word, count);
+            for (part, slots) in word.chunks(CHECK).zip(slots[start..start + word.len()].chunks_mut(CHECK)) {
                 job.check()?;
-                corpus.slots.extend(part.iter().map(|&byte| u32::from(byte)));
+                part.iter().zip(slots).for_each(|(&byte, slot)| *slot = S::of(u32::from(byte)));
             }
-            corpus.slots.push(BORDER);
-            corpus.weights.push(count);
             Ok(())
         })?;
+        let mut corpus = Self { slots, classes: layout.classes(), segments: Vec::new(), spans: vec![1; 256] };
+        corpus.cut(options.threads);
         Ok(corpus)
     }
 
-    /// Begins a round: each of `symbols` takes one slot again, and words of a single symbol, which can't be merged any
-    /// more, are gone. Calls `f` on each pair there is, with its place and the weight of its word, from the first to the
-    /// last.
-    pub fn compact(
-        &mut self,
-        symbols: usize,
-        job: &Job,
-        mut f: impl FnMut(Pair, Place, u64) -> Result<()>,
-    ) -> Result<()> {
-        let (mut kept, mut words, mut at) = (1, 0, 1);
-        let mut visited = 0;
-        for word in 0..self.weights.len() {
-            let start = kept;
-            let mut symbol = self.slots[at];
-            while symbol != BORDER {
-                self.slots[kept] = symbol;
-                kept += 1;
-                at += self.spans[symbol as usize] as usize;
-                symbol = self.slots[at];
+    /// Cuts the slots into segments of about equal length, at ends of words.
+    fn cut(&mut self, wanted: usize) {
+        let wanted = wanted.min(self.slots.len() / SEGMENT).max(1);
+        let mut classes = std::mem::take(&mut self.classes).into_iter().peekable();
+        let mut start = 1;
+        for number in 1..=wanted {
+            let mut end = (self.slots.len() * number / wanted).max(start);
+            while end < self.slots.len() && self.slots[end - 1] != S::BORDER {
+                end += 1;
             }
-            at += 1;
-            if kept - start == 1 {
-                kept = start;
-                continue;
+            let first = self.classes.len();
+            while let Some(class) = classes.next_if(|class| class.end <= end) {
+                self.classes.push(class);
             }
-            self.slots[kept] = BORDER;
-            let weight = self.weights[word];
-            self.weights[words] = weight;
-            for (slot, pair) in (start as u32..).zip(self.slots[start..kept].windows(2)) {
-                f((pair[0], pair[1]), Place { slot, word: words as u32 }, weight)?;
-                visited += 1;
-                if visited % CHECK == 0 {
-                    job.check()?;
-                }
+            // A class may go on in the next segment.
+            if let Some(class) = classes.peek()
+                && self.classes.last().map_or(1, |class| class.end) < end
+            {
+                self.classes.push(Class { end, count: class.count });
             }
-            kept += 1;
-            words += 1;
+            self.segments.push(Segment { slots: start..end, classes: first..self.classes.len() });
+            start = end;
         }
-        self.slots.truncate(kept);
-        self.weights.truncate(words);
+    }
+
+    /// How many slots there are, gaps between segments not counted.
+    pub fn len(&self) -> usize {
+        self.segments.iter().map(|segment| segment.slots.len()).sum()
+    }
+
+    /// Number of segments.
+    pub fn segments(&self) -> usize {
+        self.segments.len()
+    }
+
+    /// Begins a round: each of `symbols` takes one slot again, and words of a single symbol, which can't be merged any
+    /// more, are gone. The segments are given to `each_part`, which is to compact every one.
+    pub fn compact(&mut self, symbols: usize, each_part: impl FnOnce(Vec<Part<'_, S>>) -> Result<()>) -> Result<()> {
+        let (mut slots, mut classes) = (&mut self.slots[1..], &mut self.classes[..]);
+        let mut parts = Vec::new();
+        let mut start = 1;
+        for segment in &mut self.segments {
+            // What an earlier compaction left empty lies between the segments.
+            let (part, rest) =
+                std::mem::take(&mut slots)[segment.slots.start - start..].split_at_mut(segment.slots.len());
+            let (own, others) = std::mem::take(&mut classes).split_at_mut(segment.classes.len());
+            start = segment.slots.end;
+            (slots, classes) = (rest, others);
+            parts.push(Part { slots: part, classes: own, segment, spans: &self.spans });
+        }
+        each_part(parts)?;
         self.spans.clear();
         self.spans.resize(symbols, 1);
         Ok(())
     }
 
-    /// How many slots there are.
-    pub fn len(&self) -> usize {
-        self.slots.len()
+    /// Calls `f` on each pair of slots of a segment at the start of a round, with the slot and how often the word
+    /// occurs, from the first to the last. Its first argument tells whether they are a pair of symbols, for one of them
+    /// may be a border; whether to look at them is no branch, because nobody could predict it.
+    pub fn for_each_pair(
+        &self,
+        segment: usize,
+        job: &Job,
+        mut f: impl FnMut(bool, Pair, u32, u64) -> Result<()>,
+    ) -> Result<()> {
+        let Segment { slots, classes } = &self.segments[segment];
+        let mut start = slots.start;
+        for class in &self.classes[classes.clone()] {
+            while start < class.end {
+                job.check()?;
+                let end = class.end.min(start + CHECK);
+                // One slot more, so that the last symbol meets its neighbour.
+                let window = &self.slots[start..(end + 1).min(class.end)];
+                for (slot, pair) in (start as u32..).zip(window.windows(2)) {
+                    let is_pair = (pair[0] != S::BORDER) & (pair[1] != S::BORDER);
+                    f(is_pair, (pair[0].symbol(), pair[1].symbol()), slot, class.count)?;
+                }
+                start = end;
+            }
+        }
+        Ok(())
     }
 
     /// Makes room for the symbol that a pair merges into.
@@ -125,57 +219,149 @@ impl Corpus {
     }
 
     /// How many slots a symbol takes.
+    #[inline]
     pub fn span(&self, symbol: u32) -> u32 {
         self.spans[symbol as usize]
     }
 
-    /// How often a word occurs.
+    /// How often the word at a slot occurs. `class` is 0 at first and remembers where the slot was; the next slot must
+    /// not be left of it.
     #[inline]
-    pub fn weight(&self, word: u32) -> u64 {
-        self.weights[word as usize]
-    }
-
-    /// Asks for the lines that merging at a place will need.
-    #[inline]
-    pub fn prefetch(&self, place: Place) {
-        #[cfg(target_arch = "x86_64")]
-        {
-            use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-            let slot = &self.slots[place.slot as usize];
-            let weight = &self.weights[place.word as usize];
-            // SAFETY: a prefetch reads nothing, and the addresses are those of a slot and of a weight anyway.
-            unsafe {
-                _mm_prefetch(std::ptr::from_ref(slot).cast(), _MM_HINT_T0);
-                _mm_prefetch(std::ptr::from_ref(weight).cast(), _MM_HINT_T0);
-            }
+    pub fn weight(&self, slot: u32, class: &mut usize) -> u64 {
+        let slot = slot as usize;
+        if self.classes[*class].end <= slot {
+            *class += self.classes[*class..].partition_point(|class| class.end <= slot);
         }
-        #[cfg(not(target_arch = "x86_64"))]
-        let _ = place;
+        self.classes[*class].count
     }
 
-    /// Merges a pair at a place, if it still stands there.
+    /// Asks for the line that merging at a slot will need.
     #[inline]
-    pub fn merge_at(&mut self, place: Place, pair: Pair, merged: u32) -> Option<Around> {
-        let first = place.slot as usize;
-        if self.slots[first] != pair.0 {
+    pub fn prefetch(&self, slot: u32) {
+        crate::memory::prefetch(&self.slots[slot as usize]);
+    }
+
+    /// Merges a pair at a slot, if it still stands there.
+    #[inline]
+    pub fn merge_at(&mut self, slot: u32, pair: Pair, merged: u32) -> Option<Around> {
+        let first = slot as usize;
+        if self.slots[first] != S::of(pair.0) {
             return None;
         }
         let second = first + self.spans[pair.0 as usize] as usize;
-        if self.slots[second] != pair.1 {
+        if self.slots[second] != S::of(pair.1) {
             return None;
         }
         let after = second + self.spans[pair.1 as usize] as usize;
-        let (left, right) = (self.slots[first - 1], self.slots[after]);
+        let around = Around { left: self.inner(first - 1), right: self.inner(after) };
         // The two ends that now lie inside; then the new symbol's own, which may be the same slots.
-        self.slots[second - 1] = INSIDE;
-        self.slots[second] = INSIDE;
-        self.slots[first] = merged;
-        self.slots[after - 1] = merged;
-        Some(Around { left, right })
+        self.slots[second - 1] = S::INSIDE;
+        self.slots[second] = S::INSIDE;
+        self.slots[first] = S::of(merged);
+        self.slots[after - 1] = S::of(merged);
+        Some(around)
+    }
+
+    #[inline]
+    fn inner(&self, slot: usize) -> Option<u32> {
+        let slot = self.slots[slot];
+        (slot != S::BORDER).then(|| slot.symbol())
+    }
+}
+
+/// A segment that is being compacted.
+pub struct Part<'c, S> {
+    slots: &'c mut [S],
+    classes: &'c mut [Class],
+    segment: &'c mut Segment,
+    spans: &'c [u32],
+}
+
+impl<S: Slot> Part<'_, S> {
+    /// Gives each symbol one slot, and drops words of a single one.
+    pub fn compact(self, job: &Job) -> Result<()> {
+        let base = self.segment.slots.start;
+        let (mut kept, mut at, mut checked) = (0, 0, 0);
+        for class in self.classes {
+            let end = class.end - base;
+            while at < end {
+                let start = kept;
+                let mut slot = self.slots[at];
+                while slot != S::BORDER {
+                    self.slots[kept] = slot;
+                    kept += 1;
+                    at += self.spans[slot.symbol() as usize] as usize;
+                    slot = self.slots[at];
+                }
+                at += 1;
+                if kept - start == 1 {
+                    kept = start;
+                } else {
+                    self.slots[kept] = S::BORDER;
+                    kept += 1;
+                }
+                if at - checked > CHECK {
+                    job.check()?;
+                    checked = at;
+                }
+            }
+            class.end = base + kept;
+        }
+        self.segment.slots.end = base + kept;
+        Ok(())
+    }
+}
+
+/// Where the words of each count go.
+struct Layout {
+    /// How many slots the words take, and then where the next one goes.
+    small: Vec<usize>,
+    large: BTreeMap<u64, usize>,
+    /// In all, with the border before the first word.
+    slots: usize,
+}
+
+impl Layout {
+    fn new(words: &impl Words, job: &Job) -> Result<Self> {
+        let mut layout = Self { small: vec![0; SMALL as usize], large: BTreeMap::new(), slots: 1 };
+        for_each_word(words, |word, count| {
+            job.check()?;
+            *layout.of(count) += word.len() + 1;
+            Ok(())
+        })?;
+        let large = layout.large.values_mut().rev();
+        for slots in large.chain(layout.small.iter_mut().rev()) {
+            let start = layout.slots;
+            layout.slots += *slots;
+            *slots = start;
+        }
+        Ok(layout)
+    }
+
+    #[inline]
+    fn of(&mut self, count: u64) -> &mut usize {
+        if count < SMALL { &mut self.small[count as usize] } else { self.large.entry(count).or_default() }
+    }
+
+    /// Where a word begins.
+    #[inline]
+    fn place(&mut self, word: &[u8], count: u64) -> usize {
+        let next = self.of(count);
+        let start = *next;
+        *next += word.len() + 1;
+        start
+    }
+
+    /// What there is once all words have their places.
+    fn classes(self) -> Vec<Class> {
+        let small = self.small.into_iter().enumerate().rev().map(|(count, end)| (count as u64, end));
+        let all = self.large.into_iter().rev().chain(small).map(|(count, end)| Class { end, count });
+        let mut start = 1;
+        all.filter(|class| std::mem::replace(&mut start, class.end) < class.end).collect()
     }
 }
 
 /// Calls `f` on the words of more than one byte: in others there is nothing to merge.
-fn for_each_word(counts: &impl Words, mut f: impl FnMut(&[u8], u64) -> Result<()>) -> Result<()> {
-    counts.for_each(&mut |word, count| if word.len() > 1 { f(word, count) } else { Ok(()) })
+fn for_each_word(words: &impl Words, mut f: impl FnMut(&[u8], u64) -> Result<()>) -> Result<()> {
+    words.for_each(&mut |word, count| if word.len() > 1 { f(word, count) } else { Ok(()) })
 }

@@ -8,12 +8,16 @@
 
 mod corpus;
 mod followed;
+mod pairs;
 mod queue;
+mod sweep;
 mod symbols;
+
+use rayon::ThreadPoolBuilder;
 
 use crate::count::Words;
 use crate::{Error, Job, Result, Stage};
-use corpus::Corpus;
+use corpus::{Corpus, Slot};
 use followed::Followed;
 use symbols::Symbols;
 
@@ -29,8 +33,25 @@ pub struct TrainOptions {
     pub min_frequency: u64,
     /// How many special tokens the vocabulary holds.
     pub special_tokens: usize,
+    /// Pairs that make a longer token, in bytes, are not merged.
+    pub max_token_length: Option<usize>,
+    /// How many threads share the work, where there is enough of it; 0 counts as 1.
+    pub threads: usize,
     /// How many bytes merging may take; without it, as many as there are.
     pub max_memory: Option<u64>,
+}
+
+impl Default for TrainOptions {
+    fn default() -> Self {
+        Self {
+            vocab_size: 256,
+            min_frequency: 1,
+            special_tokens: 0,
+            max_token_length: None,
+            threads: 1,
+            max_memory: None,
+        }
+    }
 }
 
 impl TrainOptions {
@@ -49,16 +70,28 @@ impl TrainOptions {
 ///
 /// Each round merges the pair with the highest count; among equals the greater pair of byte strings, compared as
 /// `(bytes, bytes)`. Ends when the vocabulary is full, when no pair is left, or when none reaches `min_frequency`.
-pub fn train(counts: &impl Words, options: &TrainOptions, job: &Job) -> Result<Vec<Pair>> {
+pub fn train(words: &impl Words, options: &TrainOptions, job: &Job) -> Result<Vec<Pair>> {
     let wanted = options.merges()?;
     job.begin(Stage::Merge, wanted as u64);
-    let mut corpus = Corpus::new(counts, job)?;
+    if 256 + wanted <= u16::SYMBOLS {
+        merge_all(Corpus::<u16>::new(words, options, job)?, wanted, options, job)
+    } else {
+        merge_all(Corpus::<u32>::new(words, options, job)?, wanted, options, job)
+    }
+}
+
+fn merge_all<S: Slot>(mut corpus: Corpus<S>, wanted: usize, options: &TrainOptions, job: &Job) -> Result<Vec<Pair>> {
+    // It lives as long as the call, so that a fork never meets half a pool. Without one, this thread does the work.
+    let pool = match corpus.segments() {
+        1 => None,
+        segments => ThreadPoolBuilder::new().num_threads(segments).build().ok(),
+    };
+    let (pool, floor) = (pool.as_ref(), options.min_frequency.max(1));
+    let max_length = options.max_token_length.unwrap_or(usize::MAX);
     let mut symbols = Symbols::bytes();
     let mut merges = Vec::new();
-    let floor = options.min_frequency.max(1);
-    let mut followed = Followed::new(&mut corpus, &symbols, job)?;
-    while merges.len() < wanted && followed.threshold() > floor {
-        followed.begin_round(&mut corpus, &symbols, pairs_to_follow(merges.len()), floor, job)?;
+    let mut followed = Followed::first_round(&corpus, &symbols, max_length, floor, pool, job)?;
+    loop {
         while merges.len() < wanted {
             job.check()?;
             let Some(pair) = followed.best(&symbols) else { break };
@@ -67,8 +100,11 @@ pub fn train(counts: &impl Words, options: &TrainOptions, job: &Job) -> Result<V
             merges.push(pair);
             job.advance(1);
         }
+        if merges.len() == wanted || followed.threshold() == floor {
+            return Ok(merges);
+        }
+        followed.begin_round(&mut corpus, &symbols, pairs_to_follow(merges.len()), floor, pool, job)?;
     }
-    Ok(merges)
 }
 
 /// How many pairs a round follows. Few, and it is over soon; many, and most of them are followed in vain.

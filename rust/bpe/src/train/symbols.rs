@@ -24,6 +24,11 @@ impl Symbols {
         &self.arena[self.ends[symbol as usize]..self.ends[symbol as usize + 1]]
     }
 
+    /// How many bytes a pair makes.
+    pub fn length(&self, pair: Pair) -> usize {
+        self.of(pair.0).len() + self.of(pair.1).len()
+    }
+
     /// Makes the next symbol of two.
     pub fn join(&mut self, pair: Pair) -> u32 {
         for part in [pair.0, pair.1] {

@@ -1,0 +1,143 @@
+//! Tables of pairs: an index from a pair to its number, and upper bounds of all pairs' counts.
+
+use super::Pair;
+use crate::memory::prefetch;
+
+/// Fibonacci hashing; the fold brings the left symbol's bits down before the product carries them up.
+#[inline]
+fn hash(pair: Pair) -> u64 {
+    let key = u64::from(pair.0) << 32 | u64::from(pair.1);
+    (key ^ (key >> 29)).wrapping_mul(0x9e37_79b9_7f4a_7c15)
+}
+
+/// From a pair to its number: open addressing, at most half full.
+#[derive(Default)]
+pub struct PairIndex {
+    /// Numbers are kept one greater, so that 0 is free.
+    slots: Vec<(Pair, u32)>,
+    len: usize,
+}
+
+impl PairIndex {
+    #[inline]
+    pub fn find(&self, pair: Pair) -> Option<u32> {
+        let at = self.slot_of(pair)?;
+        self.slots[at].1.checked_sub(1)
+    }
+
+    /// The number of a pair, which becomes `new` if it has none yet.
+    #[inline]
+    pub fn find_or_insert(&mut self, pair: Pair, new: u32) -> u32 {
+        if 2 * (self.len + 1) > self.slots.len() {
+            self.grow();
+        }
+        let at = self.slot_of(pair).expect("there are slots");
+        let slot = &mut self.slots[at];
+        if slot.1 == 0 {
+            *slot = (pair, new + 1);
+            self.len += 1;
+        }
+        slot.1 - 1
+    }
+
+    /// Asks for the line that looking a pair up will need.
+    #[inline]
+    pub fn prefetch(&self, pair: Pair) {
+        if let Some(slot) = self.slots.get(self.home(pair)) {
+            prefetch(slot);
+        }
+    }
+
+    /// Where a pair is looked for first.
+    #[inline]
+    fn home(&self, pair: Pair) -> usize {
+        (hash(pair) >> 32) as usize & self.slots.len().wrapping_sub(1)
+    }
+
+    /// The slot that holds a pair, or where it would go.
+    #[inline]
+    fn slot_of(&self, pair: Pair) -> Option<usize> {
+        let mask = self.slots.len().checked_sub(1)?;
+        let mut at = self.home(pair);
+        while self.slots[at].1 != 0 && self.slots[at].0 != pair {
+            at = (at + 1) & mask;
+        }
+        Some(at)
+    }
+
+    #[cold]
+    fn grow(&mut self) {
+        let size = (2 * self.slots.len()).max(1 << 12);
+        let old = std::mem::replace(&mut self.slots, vec![((0, 0), 0); size]);
+        for slot in old.into_iter().filter(|slot| slot.1 != 0) {
+            let at = self.slot_of(slot.0).expect("there are slots");
+            self.slots[at] = slot;
+        }
+    }
+}
+
+/// Upper bounds of the counts of all pairs in little memory: pairs that fall into one bucket share a sum.
+pub struct Sketch {
+    sums: Vec<u64>,
+    shift: u32,
+    /// All counts together, none once they have left 64 bits: then the sums say nothing.
+    total: Option<u64>,
+}
+
+impl Sketch {
+    /// For a corpus of so many slots.
+    pub fn new(slots: usize) -> Self {
+        let bits = (slots / 8 + 1).ilog2().clamp(12, 18);
+        Self { sums: vec![0; 1 << bits], shift: 64 - bits, total: Some(0) }
+    }
+
+    /// Adds a pair's count before anything is merged.
+    pub fn begin(&mut self, pair: Pair, count: u64) {
+        self.add(pair, count);
+        self.total = self.total.and_then(|total| total.checked_add(count));
+    }
+
+    #[inline]
+    pub fn add(&mut self, pair: Pair, count: u64) {
+        let sum = &mut self.sums[(hash(pair) >> self.shift) as usize];
+        *sum = sum.wrapping_add(count);
+    }
+
+    #[inline]
+    pub fn subtract(&mut self, pair: Pair, count: u64) {
+        let sum = &mut self.sums[(hash(pair) >> self.shift) as usize];
+        *sum = sum.wrapping_sub(count);
+    }
+
+    /// What about `wanted` of the pairs reach.
+    pub fn threshold(&self, wanted: usize) -> u64 {
+        let mut sums: Vec<u64> = self.sums.iter().copied().filter(|&sum| sum > 0).collect();
+        if sums.len() <= wanted || self.total.is_none() {
+            return 0;
+        }
+        *sums.select_nth_unstable_by(wanted, |one, other| other.cmp(one)).1
+    }
+
+    /// The pairs that may reach a threshold.
+    pub fn reaching(&self, threshold: u64) -> PairFilter {
+        let mut bits = vec![0; self.sums.len() / 64];
+        for (at, &sum) in self.sums.iter().enumerate() {
+            bits[at / 64] |= u64::from(sum >= threshold || self.total.is_none()) << (at % 64);
+        }
+        PairFilter { bits, shift: self.shift }
+    }
+}
+
+/// A set of pairs, with others that fall into the same bucket: small enough for the nearest cache.
+pub struct PairFilter {
+    bits: Vec<u64>,
+    shift: u32,
+}
+
+impl PairFilter {
+    #[inline]
+    pub fn contains(&self, pair: Pair) -> bool {
+        let at = (hash(pair) >> self.shift) as usize;
+        self.bits[at / 64] >> (at % 64) & 1 != 0
+    }
+}

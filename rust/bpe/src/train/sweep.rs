@@ -1,0 +1,308 @@
+//! How a round begins: one look at all slots, on all threads, finds the pairs to follow and where they occur.
+
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+
+use rayon::ThreadPool;
+use rayon::prelude::*;
+
+use super::Pair;
+use super::corpus::{Corpus, Slot};
+use super::pairs::{PairFilter, PairIndex, Sketch};
+use crate::memory::{prefer_huge_pages, prefetch};
+use crate::{Error, Job, Result};
+
+/// A pair whose count reached the threshold when it was first counted.
+#[derive(Clone, Copy, Debug)]
+pub struct Info {
+    pub pair: Pair,
+    pub count: u64,
+    /// Its slots in `places`, from left to right. Some may have lost the pair since.
+    pub start: usize,
+    pub len: usize,
+}
+
+/// What a round begins with.
+#[derive(Default)]
+pub struct Found {
+    pub index: PairIndex,
+    pub infos: Vec<Info>,
+    /// The slots where pairs begin.
+    pub places: Vec<u32>,
+}
+
+/// Who does the work: some threads, or the calling one.
+pub type Pool<'p> = Option<&'p ThreadPool>;
+
+/// Does something with each part of a corpus; the results come in the parts' order.
+pub fn on_each<P: Send, T: Send>(
+    pool: Pool<'_>,
+    parts: Vec<P>,
+    f: impl Fn(P) -> Result<T> + Send + Sync,
+) -> Result<Vec<T>> {
+    match pool {
+        Some(pool) => pool.install(|| parts.into_par_iter().map(f).collect()),
+        None => parts.into_iter().map(f).collect(),
+    }
+}
+
+/// How often a pair of bytes occurs in a segment, and at how many places.
+#[derive(Clone, Copy, Debug, Default)]
+struct ByteTally {
+    count: u64,
+    places: usize,
+}
+
+const BYTE_PAIRS: usize = 1 << 16;
+
+/// The first round, in which all symbols are bytes: a plain array holds the exact counts of all their pairs.
+pub struct FirstSweep {
+    /// By segment, then by pair.
+    tallies: Vec<Vec<ByteTally>>,
+    /// Over all segments.
+    total: Vec<ByteTally>,
+}
+
+impl FirstSweep {
+    pub fn new<S: Slot>(corpus: &Corpus<S>, pool: Pool<'_>, job: &Job) -> Result<Self> {
+        let tallies = on_each(pool, (0..corpus.segments()).collect(), |segment| tally_bytes(corpus, segment, job))?;
+        let mut total = vec![ByteTally::default(); BYTE_PAIRS];
+        for tallies in &tallies {
+            for (sum, tally) in total.iter_mut().zip(tallies) {
+                sum.count = sum.count.checked_add(tally.count).ok_or(Error::CountOverflow)?;
+                sum.places += tally.places;
+            }
+        }
+        Ok(Self { tallies, total })
+    }
+
+    pub fn sketch(&self, slots: usize) -> Sketch {
+        let mut sketch = Sketch::new(slots);
+        self.pairs().for_each(|(pair, tally)| sketch.begin(pair, tally.count));
+        sketch
+    }
+
+    /// The count that at most `wanted` pairs exceed which together stand at no more than `places` places.
+    pub fn threshold(&self, wanted: usize, places: usize) -> u64 {
+        let mut tallies: Vec<ByteTally> = self.pairs().map(|(_, tally)| tally).collect();
+        tallies.sort_unstable_by_key(|tally| std::cmp::Reverse(tally.count));
+        let mut used = 0;
+        let beyond = tallies.iter().enumerate().find(|(number, tally)| {
+            used += tally.places;
+            *number >= wanted || used > places
+        });
+        beyond.map_or(0, |(_, tally)| tally.count)
+    }
+
+    /// Follows the pairs that reach a threshold and are short enough.
+    pub fn find<S: Slot>(
+        self,
+        corpus: &Corpus<S>,
+        threshold: u64,
+        max_length: usize,
+        pool: Pool<'_>,
+        job: &Job,
+    ) -> Result<Found> {
+        let mut found = Found::default();
+        let mut cursors = vec![vec![NOWHERE; BYTE_PAIRS]; self.tallies.len()];
+        let mut end = 0;
+        for (pair, tally) in self.pairs().filter(|(_, tally)| tally.count >= threshold && max_length >= 2) {
+            found.index.find_or_insert(pair, found.infos.len() as u32);
+            found.infos.push(Info { pair, count: tally.count, start: end, len: tally.places });
+            let at = byte_pair(pair);
+            for (cursors, tallies) in cursors.iter_mut().zip(&self.tallies) {
+                cursors[at] = end;
+                end += tallies[at].places;
+            }
+        }
+        let places = blank_places(end)?;
+        on_each(pool, cursors.into_iter().enumerate().collect(), |(segment, mut cursors)| {
+            corpus.for_each_pair(segment, job, |is_pair, pair, slot, _| {
+                let cursor = &mut cursors[byte_pair(pair)];
+                if is_pair && *cursor != NOWHERE {
+                    places[*cursor].store(slot, Relaxed);
+                    *cursor += 1;
+                }
+                Ok(())
+            })
+        })?;
+        found.places = written(places);
+        Ok(found)
+    }
+
+    fn pairs(&self) -> impl Iterator<Item = (Pair, ByteTally)> {
+        let all = (0..).zip(self.total.iter().copied());
+        all.filter(|(_, tally)| tally.places > 0).map(|(at, tally): (u32, _)| ((at >> 8, at & 0xff), tally))
+    }
+}
+
+/// Where a pair of bytes stands in an array of all.
+#[inline]
+fn byte_pair(pair: Pair) -> usize {
+    ((pair.0 & 0xff) << 8 | pair.1 & 0xff) as usize
+}
+
+fn tally_bytes<S: Slot>(corpus: &Corpus<S>, segment: usize, job: &Job) -> Result<Vec<ByteTally>> {
+    let mut tallies = vec![ByteTally::default(); BYTE_PAIRS];
+    corpus.for_each_pair(segment, job, |is_pair, pair, _, weight| {
+        let tally = &mut tallies[byte_pair(pair)];
+        let weight = if is_pair { weight } else { 0 };
+        tally.count = tally.count.checked_add(weight).ok_or(Error::CountOverflow)?;
+        tally.places += usize::from(is_pair);
+        Ok(())
+    })?;
+    Ok(tallies)
+}
+
+/// In place of a cursor: the pair is not followed.
+const NOWHERE: usize = usize::MAX;
+
+/// Places that several threads write, each its own.
+fn blank_places(len: usize) -> Result<Vec<AtomicU32>> {
+    let needed = (len * size_of::<u32>()) as u64;
+    let mut places = Vec::new();
+    places.try_reserve_exact(len).map_err(|_| Error::OutOfMemory { what: "the places of pairs", needed })?;
+    prefer_huge_pages(&mut places);
+    places.resize_with(len, AtomicU32::default);
+    Ok(places)
+}
+
+fn written(places: Vec<AtomicU32>) -> Vec<u32> {
+    places.into_iter().map(AtomicU32::into_inner).collect()
+}
+
+/// How many pairs are looked up together: while one is counted, the lines of the next ones are on their way.
+const BATCH: usize = 64;
+
+/// Pairs of a segment that may reach the threshold, with exact counts.
+#[derive(Default)]
+struct Met {
+    index: PairIndex,
+    infos: Vec<Info>,
+    /// Each pair met, by its number in `infos`, and its slot.
+    at: Vec<(u32, u32)>,
+}
+
+impl Met {
+    fn in_segment<S: Slot>(corpus: &Corpus<S>, segment: usize, may_reach: &PairFilter, job: &Job) -> Result<Self> {
+        let mut met = Self::default();
+        let mut waiting = [((0, 0), 0, 0); BATCH];
+        let mut len = 0;
+        corpus.for_each_pair(segment, job, |is_pair, pair, slot, weight| {
+            // Whether a pair waits is no branch: nobody could predict it.
+            waiting[len] = (pair, slot, weight);
+            len += usize::from(is_pair & may_reach.contains(pair));
+            if len == BATCH {
+                met.meet(&waiting)?;
+                len = 0;
+            }
+            Ok(())
+        })?;
+        met.meet(&waiting[..len])?;
+        Ok(met)
+    }
+
+    #[inline(never)]
+    fn meet(&mut self, pairs: &[(Pair, u32, u64)]) -> Result<()> {
+        let mut numbers = [0; BATCH];
+        pairs.iter().for_each(|&(pair, ..)| self.index.prefetch(pair));
+        for (&(pair, ..), number) in pairs.iter().zip(&mut numbers) {
+            *number = self.index.find_or_insert(pair, self.infos.len() as u32);
+            if *number as usize == self.infos.len() {
+                self.infos.push(Info { pair, count: 0, start: 0, len: 0 });
+            }
+            prefetch(&self.infos[*number as usize]);
+        }
+        reserve(&mut self.at, pairs.len())?;
+        for (&(_, slot, weight), &number) in pairs.iter().zip(&numbers) {
+            let info = &mut self.infos[number as usize];
+            info.count = info.count.checked_add(weight).ok_or(Error::CountOverflow)?;
+            info.len += 1;
+            self.at.push((number, slot));
+        }
+        Ok(())
+    }
+}
+
+/// Makes room in a list of places. It grows by a quarter and not to the double, because there may be billions.
+pub fn reserve<T>(places: &mut Vec<T>, more: usize) -> Result<()> {
+    if places.capacity() - places.len() < more {
+        let room = more.max(places.len() / 4).max(1024);
+        let needed = ((places.len() + room) * size_of::<T>()) as u64;
+        places.try_reserve_exact(room).map_err(|_| Error::OutOfMemory { what: "the places of pairs", needed })?;
+        prefer_huge_pages(places);
+    }
+    Ok(())
+}
+
+/// A later round: follows the pairs that reach the threshold, of those that may, unless they are too long.
+pub fn find<S: Slot>(
+    corpus: &Corpus<S>,
+    may_reach: &PairFilter,
+    threshold: u64,
+    is_short: impl Fn(Pair) -> bool,
+    pool: Pool<'_>,
+    job: &Job,
+) -> Result<Found> {
+    let all = (0..corpus.segments()).collect();
+    let mut met = on_each(pool, all, |segment| Met::in_segment(corpus, segment, may_reach, job))?;
+    let (mut found, mut cursors) = bring_together(&mut met)?;
+    let mut end = 0;
+    let mut next = Vec::with_capacity(found.infos.len());
+    for info in &mut found.infos {
+        if info.count < threshold || !is_short(info.pair) {
+            info.len = 0;
+        }
+        info.start = end;
+        next.push(if info.len > 0 { end } else { NOWHERE });
+        end += info.len;
+    }
+    // In each segment a pair's places begin behind those of the segments before.
+    for (pair, places) in cursors.iter_mut().flatten() {
+        let start = next[*pair];
+        if start != NOWHERE {
+            next[*pair] += *places;
+        }
+        *places = start;
+    }
+    let places = blank_places(end)?;
+    on_each(pool, met.into_iter().zip(cursors).collect(), |(met, mut cursors)| {
+        for (number, slot) in met.at {
+            let (_, cursor) = &mut cursors[number as usize];
+            if *cursor != NOWHERE {
+                places[*cursor].store(slot, Relaxed);
+                *cursor += 1;
+            }
+        }
+        job.check()
+    })?;
+    found.places = written(places);
+    Ok(found)
+}
+
+/// Adds up what the segments met; and for each of a segment's pairs its number now, with its places in the segment.
+fn bring_together(met: &mut [Met]) -> Result<(Found, Vec<Vec<(usize, usize)>>)> {
+    let mut found = Found::default();
+    let mut numbers = Vec::with_capacity(met.len());
+    for met in met {
+        let (index, infos) = (std::mem::take(&mut met.index), std::mem::take(&mut met.infos));
+        let own = infos.iter().enumerate();
+        if found.infos.is_empty() {
+            numbers.push(own.map(|(number, info)| (number, info.len)).collect());
+            (found.index, found.infos) = (index, infos);
+            continue;
+        }
+        let mut add = |info: &Info| {
+            let number = found.index.find_or_insert(info.pair, found.infos.len() as u32) as usize;
+            if number == found.infos.len() {
+                found.infos.push(*info);
+            } else {
+                let sum = &mut found.infos[number];
+                sum.count = sum.count.checked_add(info.count).ok_or(Error::CountOverflow)?;
+                sum.len += info.len;
+            }
+            Ok((number, info.len))
+        };
+        numbers.push(own.map(|(_, info)| add(info)).collect::<Result<_>>()?);
+    }
+    Ok((found, numbers))
+}
