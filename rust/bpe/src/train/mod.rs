@@ -103,11 +103,18 @@ fn merge_all<S: Slot>(mut corpus: Corpus<S>, wanted: usize, options: &TrainOptio
         if merges.len() == wanted || followed.threshold() == floor {
             return Ok(merges);
         }
-        followed.begin_round(&mut corpus, &symbols, pairs_to_follow(merges.len()), floor, pool, job)?;
+        followed.begin_round(
+            &mut corpus,
+            &symbols,
+            pairs_to_follow(merges.len(), wanted - merges.len()),
+            floor,
+            pool,
+            job,
+        )?;
     }
 }
 
 /// How many pairs a round follows. Few, and it is over soon; many, and most of them are followed in vain.
-fn pairs_to_follow(merges: usize) -> usize {
-    (2 * merges).max(1024)
+fn pairs_to_follow(merges: usize, remaining: usize) -> usize {
+    (8 * merges).min(2 * remaining).max(1024)
 }
