@@ -77,6 +77,31 @@ impl Vocabulary {
         Self::assemble(tokens, by_id, special, false)
     }
 
+    /// This vocabulary with more merges, whose tokens get the ids after the greatest. Symbols are those of
+    /// [`from_training`](Self::from_training): a byte, or 256 and the rank of a merge.
+    pub fn extended(&self, merges: &[(u32, u32)]) -> Result<Self> {
+        let mut by_symbol: Vec<Option<u32>> = (0..=255u8).map(|byte| self.ordinary_id(&[byte])).collect();
+        by_symbol.extend(self.merges.iter().map(|merge| Some(merge.new)));
+        let ordinary = self.tokens().filter(|(id, _)| self.is_ordinary(*id));
+        let mut tokens: Vec<(u32, Vec<u8>)> = ordinary.map(|(id, token)| (id, token.to_vec())).collect();
+        let (mut all, known) = (self.merges.clone(), tokens.len());
+        for (new, &(left, right)) in (self.size() as u32..).zip(merges) {
+            let id_of = |symbol: u32| by_symbol.get(symbol as usize).copied().flatten();
+            let (Some(left), Some(right)) = (id_of(left), id_of(right)) else {
+                return invalid("a new merge uses a symbol that no earlier merge made".to_owned());
+            };
+            let bytes_of = |id: u32| match id.checked_sub(self.size() as u32) {
+                Some(new) => &tokens[known + new as usize].1[..],
+                None => self.token(id).unwrap_or_default(),
+            };
+            let bytes = [bytes_of(left), bytes_of(right)].concat();
+            tokens.push((new, bytes));
+            by_symbol.push(Some(new));
+            all.push(Merge { left, right, new });
+        }
+        Self::assemble(tokens, all, self.special.clone(), self.whole_tokens)
+    }
+
     /// A vocabulary from tokens and merges as bytes. Special tokens that `tokens` lacks get the ids after the greatest,
     /// in the order given.
     pub fn new(tokens: Vec<(u32, Vec<u8>)>, merges: Vec<(Vec<u8>, Vec<u8>)>, special: Vec<String>) -> Result<Self> {

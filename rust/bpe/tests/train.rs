@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use cs336_bpe::count::{Counter, WordCounts};
 use cs336_bpe::pretokenize::Pattern;
 use cs336_bpe::special::SpecialTokens;
-use cs336_bpe::train::{Pair, TrainOptions, train};
-use cs336_bpe::{Error, Job, reference};
+use cs336_bpe::train::{Pair, TrainOptions, extend, train};
+use cs336_bpe::{Error, Job, Vocabulary, reference};
 use proptest::prelude::*;
 
 fn counts_of(words: &[(Vec<u8>, u64)]) -> WordCounts {
@@ -73,7 +73,36 @@ proptest! {
         min_frequency in 1u64..4,
     ) {
         let words: Vec<_> = words.into_iter().collect();
-        prop_assert_eq!(merges_of(&words, 40, min_frequency), reference::train(&words, 40, min_frequency));
+        prop_assert_eq!(merges_of(&words, 40, min_frequency), reference::train(&words, 40, min_frequency, usize::MAX));
+    }
+
+    #[test]
+    fn no_token_is_longer_than_allowed(
+        words in prop::collection::btree_map(prop::collection::vec(0u8..3, 1..12), 1u64..4, 1..14),
+        max_length in 1usize..5,
+    ) {
+        let words: Vec<_> = words.into_iter().collect();
+        let options = TrainOptions { max_token_length: Some(max_length), ..options(40, 1) };
+        let merges = as_bytes(&train(&counts_of(&words), &options, &Job::default()).unwrap());
+        prop_assert_eq!(merges, reference::train(&words, 40, 1, max_length));
+    }
+
+    #[test]
+    fn going_on_from_a_tokenizer_is_as_if_it_had_never_stopped(
+        words in prop::collection::btree_map(prop::collection::vec(0u8..3, 1..12), 1u64..4, 1..14),
+        first in 0usize..12,
+        min_frequency in 1u64..4,
+    ) {
+        let words: Vec<_> = words.into_iter().collect();
+        let counts = counts_of(&words);
+        let all = train(&counts, &options(40, min_frequency), &Job::default()).unwrap();
+        let special = ["<e>".to_owned()];
+        let base = Vocabulary::from_training(&special, &all[..first.min(all.len())]).unwrap();
+        let wanted = 40 - base.merges().len();
+        let more = extend(&counts, &base, wanted, &options(40, min_frequency), &Job::default()).unwrap();
+        prop_assert_eq!(&more, &all[base.merges().len()..]);
+        let (grown, whole) = (base.extended(&more).unwrap(), Vocabulary::from_training(&special, &all).unwrap());
+        prop_assert_eq!(grown.hash("gpt2"), whole.hash("gpt2"));
     }
 
     #[test]
@@ -114,6 +143,57 @@ fn the_order_of_files_changes_no_merge() {
     assert_eq!(merges(&paths), merges(&reversed));
 }
 
+/// Words of a few syllables: so many that several threads share them.
+fn many_words() -> WordCounts {
+    let mut counts = WordCounts::default();
+    let mut state = 7u64;
+    let mut random = |below: u64| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 33) % below
+    };
+    for _ in 0..120_000 {
+        let syllables = 2 + random(4);
+        let word: Vec<u8> =
+            (0..syllables).flat_map(|_| [b'a' + random(20) as u8, b"aeiou"[random(5) as usize]]).collect();
+        // Now and then a count that is no small one.
+        let count = if random(50) == 0 { 1 + random(1 << 40) } else { 1 + random(20) };
+        counts.add(&word, count).unwrap();
+    }
+    counts
+}
+
+#[test]
+fn threads_change_no_merge() {
+    let counts = many_words();
+    let merges = |threads, vocab_size| {
+        let options = TrainOptions { threads, vocab_size, ..TrainOptions::default() };
+        train(&counts, &options, &Job::default()).unwrap()
+    };
+    let alone = merges(1, 5_000);
+    assert_eq!(alone.len(), 5_000 - 256);
+    assert_eq!(merges(2, 5_000), alone);
+    assert_eq!(merges(4, 5_000), alone);
+    // So large a vocabulary needs wider slots.
+    assert_eq!(merges(3, 70_000)[..alone.len()], alone);
+}
+
+#[test]
+fn threads_change_nothing_of_going_on() {
+    let counts = many_words();
+    let options = |threads| TrainOptions { threads, vocab_size: 3_000, ..TrainOptions::default() };
+    let all = train(&counts, &options(1), &Job::default()).unwrap();
+    let base = Vocabulary::from_training(&[], &all[..1_000]).unwrap();
+    let more = extend(&counts, &base, all.len() - 1_000, &options(3), &Job::default()).unwrap();
+    assert_eq!(more, all[1_000..]);
+}
+
+#[test]
+fn a_limit_of_memory_is_told_before_merging() {
+    let options = TrainOptions { max_memory: Some(1_000), ..options(10, 1) };
+    let error = train(&counts_of(&[(vec![b'a'; 1_000], 1)]), &options, &Job::default()).unwrap_err();
+    assert!(matches!(error, Error::OutOfMemory { needed: 6_012, .. }), "{error}");
+}
+
 #[test]
 fn real_text_in_many_languages() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/data");
@@ -123,7 +203,7 @@ fn real_text_in_many_languages() {
         let special = SpecialTokens::new(&["<|endoftext|>"]).unwrap();
         let counts = count_file(file_of(text.as_bytes()).path(), "gpt2", &special, 2, 10_000);
         let words = distinct(&counts);
-        assert_eq!(merges_of(&words, 150, 1), reference::train(&words, 150, 1), "{name}");
+        assert_eq!(merges_of(&words, 150, 1), reference::train(&words, 150, 1, usize::MAX), "{name}");
     }
 }
 

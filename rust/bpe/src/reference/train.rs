@@ -2,15 +2,21 @@
 
 use std::collections::BTreeMap;
 
-/// Learns up to `merges` merges from words with their counts. Returns the pairs of byte strings in order.
-pub fn train(words: &[(Vec<u8>, u64)], merges: usize, min_frequency: u64) -> Vec<(Vec<u8>, Vec<u8>)> {
+/// Learns up to `merges` merges from words with their counts. Returns the pairs of byte strings in order. None of them
+/// makes a token of more than `max_length` bytes.
+pub fn train(
+    words: &[(Vec<u8>, u64)],
+    merges: usize,
+    min_frequency: u64,
+    max_length: usize,
+) -> Vec<(Vec<u8>, Vec<u8>)> {
     let split = |(word, count): &(Vec<u8>, u64)| (word.iter().map(|&byte| vec![byte]).collect::<Vec<_>>(), *count);
     let mut words: Vec<(Vec<Vec<u8>>, u64)> = words.iter().map(split).collect();
     let mut learned = Vec::new();
     while learned.len() < merges {
         let mut counts: BTreeMap<(Vec<u8>, Vec<u8>), u64> = BTreeMap::new();
         for (tokens, count) in &words {
-            for pair in tokens.windows(2) {
+            for pair in tokens.windows(2).filter(|pair| pair[0].len() + pair[1].len() <= max_length) {
                 *counts.entry((pair[0].clone(), pair[1].clone())).or_default() += count;
             }
         }

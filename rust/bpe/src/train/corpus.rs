@@ -165,8 +165,8 @@ impl<S: Slot> Corpus<S> {
     }
 
     /// Begins a round: each of `symbols` takes one slot again, and words of a single symbol, which can't be merged any
-    /// more, are gone. The segments are given to `each_part`, which is to compact every one.
-    pub fn compact(&mut self, symbols: usize, each_part: impl FnOnce(Vec<Part<'_, S>>) -> Result<()>) -> Result<()> {
+    /// more, are gone. The segments are given to `each_part`, which is to rewrite every one.
+    pub fn rewrite(&mut self, symbols: usize, each_part: impl FnOnce(Vec<Part<'_, S>>) -> Result<()>) -> Result<()> {
         let (mut slots, mut classes) = (&mut self.slots[1..], &mut self.classes[..]);
         let mut parts = Vec::new();
         let mut start = 1;
@@ -280,25 +280,45 @@ pub struct Part<'c, S> {
 impl<S: Slot> Part<'_, S> {
     /// Gives each symbol one slot, and drops words of a single one.
     pub fn compact(self, job: &Job) -> Result<()> {
+        let spans = self.spans;
+        self.rewrite(job, |slots, mut at, mut kept| {
+            let mut slot = slots[at];
+            while slot != S::BORDER {
+                slots[kept] = slot;
+                kept += 1;
+                at += spans[slot.symbol() as usize] as usize;
+                slot = slots[at];
+            }
+            Ok((at, kept))
+        })
+    }
+
+    /// Puts symbols in the place of bytes: `symbols_of` appends those of a word. Drops words of a single one.
+    pub fn encode(self, symbols_of: impl Fn(&[u8], &mut Vec<u32>) -> Result<()>, job: &Job) -> Result<()> {
+        let (mut word, mut symbols) = (Vec::new(), Vec::new());
+        self.rewrite(job, |slots, at, kept| {
+            word.clear();
+            symbols.clear();
+            word.extend(slots[at..].iter().take_while(|&&slot| slot != S::BORDER).map(|slot| slot.symbol() as u8));
+            symbols_of(&word, &mut symbols)?;
+            slots[kept..].iter_mut().zip(&symbols).for_each(|(slot, &symbol)| *slot = S::of(symbol));
+            Ok((at + word.len(), kept + symbols.len()))
+        })
+    }
+
+    /// Moves word by word to the left. `word` writes the word that begins at one slot to where it goes, and returns where
+    /// it ended and where it ends now.
+    fn rewrite(self, job: &Job, mut word: impl FnMut(&mut [S], usize, usize) -> Result<(usize, usize)>) -> Result<()> {
         let base = self.segment.slots.start;
         let (mut kept, mut at, mut checked) = (0, 0, 0);
         for class in self.classes {
             let end = class.end - base;
             while at < end {
-                let start = kept;
-                let mut slot = self.slots[at];
-                while slot != S::BORDER {
-                    self.slots[kept] = slot;
-                    kept += 1;
-                    at += self.spans[slot.symbol() as usize] as usize;
-                    slot = self.slots[at];
-                }
-                at += 1;
-                if kept - start == 1 {
-                    kept = start;
-                } else {
-                    self.slots[kept] = S::BORDER;
-                    kept += 1;
+                let (border, now) = word(self.slots, at, kept)?;
+                at = border + 1;
+                if now - kept > 1 {
+                    self.slots[now] = S::BORDER;
+                    kept = now + 1;
                 }
                 if at - checked > CHECK {
                     job.check()?;

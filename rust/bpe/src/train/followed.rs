@@ -42,8 +42,8 @@ struct Side {
 }
 
 impl Side {
-    fn new() -> Self {
-        Self { tallies: vec![Tally::default(); 256], touched: Vec::new(), met: Vec::new() }
+    fn new(symbols: &Symbols) -> Self {
+        Self { tallies: vec![Tally::default(); symbols.len()], touched: Vec::new(), met: Vec::new() }
     }
 
     #[inline]
@@ -92,10 +92,28 @@ impl Followed {
         let sketch = sweep.sketch(corpus.len());
         let threshold = sweep.threshold(FIRST_PAIRS, corpus.len() / FIRST_PLACES).max(floor);
         let found = sweep.find(corpus, threshold, max_length, pool, job)?;
-        let (left, right) = (Side::new(), Side::new());
-        let mut followed = Self { threshold, max_length, sketch, found, queue: Queue::default(), left, right };
+        let mut followed = Self { threshold, found, ..Self::new(sketch, symbols, max_length) };
         followed.fill_queue(symbols);
         Ok(followed)
+    }
+
+    /// Before a first round of symbols that are no bytes any more.
+    pub fn after_merges<S: Slot>(corpus: &Corpus<S>, symbols: &Symbols, max_length: usize, job: &Job) -> Result<Self> {
+        let mut sketch = Sketch::new(corpus.len());
+        for segment in 0..corpus.segments() {
+            corpus.for_each_pair(segment, job, |is_pair, pair, _, weight| {
+                if is_pair {
+                    sketch.begin(pair, weight);
+                }
+                Ok(())
+            })?;
+        }
+        Ok(Self::new(sketch, symbols, max_length))
+    }
+
+    fn new(sketch: Sketch, symbols: &Symbols, max_length: usize) -> Self {
+        let (left, right) = (Side::new(symbols), Side::new(symbols));
+        Self { threshold: u64::MAX, max_length, sketch, found: Found::default(), queue: Queue::default(), left, right }
     }
 
     /// Begins another round: follows about `wanted` of the most frequent pairs, with a threshold of at least `floor`
@@ -112,7 +130,7 @@ impl Followed {
         // What no pair reaches any more is no use; halving keeps the rounds few.
         self.threshold = self.sketch.threshold(wanted).min(self.threshold / 2).max(floor);
         self.found = Found::default();
-        corpus.compact(symbols.len(), |parts| on_each(pool, parts, |part| part.compact(job)).map(drop))?;
+        corpus.rewrite(symbols.len(), |parts| on_each(pool, parts, |part| part.compact(job)).map(drop))?;
         let may_reach = self.sketch.reaching(self.threshold);
         let is_short = |pair| symbols.length(pair) <= self.max_length;
         self.found = sweep::find(corpus, &may_reach, self.threshold, is_short, pool, job)?;

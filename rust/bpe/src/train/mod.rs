@@ -6,6 +6,7 @@
 //! forgotten as long as the best pair is not below it. Training goes in rounds. Each counts all pairs once, picks a
 //! threshold, follows the pairs that reach it, and ends when none does any more.
 
+mod base;
 mod corpus;
 mod followed;
 mod pairs;
@@ -16,9 +17,11 @@ mod symbols;
 use rayon::ThreadPoolBuilder;
 
 use crate::count::Words;
-use crate::{Error, Job, Result, Stage};
+use crate::{Error, Job, Result, Stage, Vocabulary};
+use base::Base;
 use corpus::{Corpus, Slot};
 use followed::Followed;
+use sweep::on_each;
 use symbols::Symbols;
 
 /// A pair of adjacent symbols: 0 to 255 are the bytes, 256 + i is merge i.
@@ -71,46 +74,75 @@ impl TrainOptions {
 /// Each round merges the pair with the highest count; among equals the greater pair of byte strings, compared as
 /// `(bytes, bytes)`. Ends when the vocabulary is full, when no pair is left, or when none reaches `min_frequency`.
 pub fn train(words: &impl Words, options: &TrainOptions, job: &Job) -> Result<Vec<Pair>> {
-    let wanted = options.merges()?;
-    job.begin(Stage::Merge, wanted as u64);
-    if 256 + wanted <= u16::SYMBOLS {
-        merge_all(Corpus::<u16>::new(words, options, job)?, wanted, options, job)
-    } else {
-        merge_all(Corpus::<u32>::new(words, options, job)?, wanted, options, job)
-    }
+    Training { words, base: None, wanted: options.merges()?, options, job }.run()
 }
 
-fn merge_all<S: Slot>(mut corpus: Corpus<S>, wanted: usize, options: &TrainOptions, job: &Job) -> Result<Vec<Pair>> {
-    // It lives as long as the call, so that a fork never meets half a pool. Without one, this thread does the work.
-    let pool = match corpus.segments() {
-        1 => None,
-        segments => ThreadPoolBuilder::new().num_threads(segments).build().ok(),
-    };
-    let (pool, floor) = (pool.as_ref(), options.min_frequency.max(1));
-    let max_length = options.max_token_length.unwrap_or(usize::MAX);
-    let mut symbols = Symbols::bytes();
-    let mut merges = Vec::new();
-    let mut followed = Followed::first_round(&corpus, &symbols, max_length, floor, pool, job)?;
-    loop {
-        while merges.len() < wanted {
-            job.check()?;
-            let Some(pair) = followed.best(&symbols) else { break };
-            let merged = symbols.join(pair);
-            followed.merge(&mut corpus, &symbols, pair, merged, job)?;
-            merges.push(pair);
-            job.advance(1);
+/// Learns `wanted` more merges on top of those of a tokenizer: what training would have gone on with, had it begun with
+/// these. Symbols below 256 are bytes, and 256 + i is merge i, the tokenizer's first. Returns the new ones.
+pub fn extend(
+    words: &impl Words,
+    base: &Vocabulary,
+    wanted: usize,
+    options: &TrainOptions,
+    job: &Job,
+) -> Result<Vec<Pair>> {
+    Training { words, base: Some(Base::new(base)?), wanted, options, job }.run()
+}
+
+struct Training<'t, W> {
+    words: &'t W,
+    base: Option<Base>,
+    wanted: usize,
+    options: &'t TrainOptions,
+    job: &'t Job,
+}
+
+impl<W: Words> Training<'_, W> {
+    fn run(&self) -> Result<Vec<Pair>> {
+        self.job.begin(Stage::Merge, self.wanted as u64);
+        let known = self.base.as_ref().map_or(256, |base| 256 + base.merges().len());
+        if known + self.wanted <= u16::SYMBOLS { self.merge::<u16>() } else { self.merge::<u32>() }
+    }
+
+    fn merge<S: Slot>(&self) -> Result<Vec<Pair>> {
+        let Self { words, base, wanted, options, job } = self;
+        let mut corpus = Corpus::<S>::new(*words, options, job)?;
+        // It lives as long as the call, so that a fork never meets half a pool. Without one, this thread does the work.
+        let pool = match corpus.segments() {
+            1 => None,
+            segments => ThreadPoolBuilder::new().num_threads(segments).build().ok(),
+        };
+        let (pool, floor) = (pool.as_ref(), options.min_frequency.max(1));
+        let max_length = options.max_token_length.unwrap_or(usize::MAX);
+        let mut symbols = Symbols::bytes();
+        let mut followed = match base {
+            None => Followed::first_round(&corpus, &symbols, max_length, floor, pool, job)?,
+            Some(base) => {
+                for &pair in base.merges() {
+                    symbols.join(pair);
+                }
+                corpus.rewrite(symbols.len(), |parts| {
+                    on_each(pool, parts, |part| part.encode(|word, out| base.symbols_of(word, out), job)).map(drop)
+                })?;
+                Followed::after_merges(&corpus, &symbols, max_length, job)?
+            }
+        };
+        let mut merges = Vec::new();
+        loop {
+            while merges.len() < *wanted {
+                job.check()?;
+                let Some(pair) = followed.best(&symbols) else { break };
+                let merged = symbols.join(pair);
+                followed.merge(&mut corpus, &symbols, pair, merged, job)?;
+                merges.push(pair);
+                job.advance(1);
+            }
+            if merges.len() == *wanted || followed.threshold() == floor {
+                return Ok(merges);
+            }
+            let pairs = pairs_to_follow(symbols.len() - 256, wanted - merges.len());
+            followed.begin_round(&mut corpus, &symbols, pairs, floor, pool, job)?;
         }
-        if merges.len() == wanted || followed.threshold() == floor {
-            return Ok(merges);
-        }
-        followed.begin_round(
-            &mut corpus,
-            &symbols,
-            pairs_to_follow(merges.len(), wanted - merges.len()),
-            floor,
-            pool,
-            job,
-        )?;
     }
 }
 
