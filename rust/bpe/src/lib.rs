@@ -3,13 +3,15 @@
 #![warn(clippy::unwrap_used)]
 
 mod aside;
+pub mod clock;
 pub mod count;
 pub mod decode;
 pub mod encode;
 mod error;
 pub mod formats;
+pub mod input;
 mod job;
-mod memory;
+pub mod memory;
 pub mod pretokenize;
 pub mod reference;
 pub mod special;

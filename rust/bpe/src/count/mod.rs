@@ -5,16 +5,17 @@ mod ranges;
 mod words;
 
 use std::borrow::Cow;
-use std::fs::File;
-use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{LazyLock, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use rayon::{ThreadPool, ThreadPoolBuilder};
 
 pub use words::WordCounts;
 
+use crate::clock::Step;
+use crate::input::{self, Documents, Format, Input, InputOptions, LineBlocks, LineRange, Lines, line_ranges};
 use crate::pretokenize::Pattern;
 use crate::special::{Segment, SpecialTokens};
 use crate::{Error, Job, Result, Stage};
@@ -48,19 +49,39 @@ impl Counter<'_> {
 
     /// [`count_files`](Self::count_files), reading `block` bytes at a time. The counts do not depend on it.
     pub fn count_files_in_blocks(&self, paths: &[PathBuf], block: usize) -> Result<WordCounts> {
-        let sizes: Result<Vec<u64>> = paths.iter().map(|path| readable_size(path)).collect();
-        self.job.begin(Stage::Count, sizes?.iter().sum());
+        self.count_inputs_in_blocks(&Inputs { paths, ..Inputs::default() }, [], block)
+    }
+
+    /// Counts the pre-tokens of inputs, and of documents that come from elsewhere.
+    ///
+    /// Fails as [`count_files`](Self::count_files) does, and with [`Error::Format`] where an input is damaged.
+    pub fn count_inputs<D>(&self, inputs: &Inputs<'_>, documents: D) -> Result<WordCounts>
+    where
+        D: IntoIterator<Item = Documents, IntoIter: Send>,
+    {
+        self.count_inputs_in_blocks(inputs, documents, BLOCK)
+    }
+
+    /// [`count_inputs`](Self::count_inputs), reading `block` bytes at a time. The counts do not depend on it.
+    pub fn count_inputs_in_blocks<D>(&self, inputs: &Inputs<'_>, documents: D, block: usize) -> Result<WordCounts>
+    where
+        D: IntoIterator<Item = Documents, IntoIter: Send>,
+    {
+        let size = input::total_size(inputs.paths.iter().map(PathBuf::as_path))?;
+        let total = size.zip(inputs.documents_size).map(|(files, documents)| files + documents);
+        self.job.begin(Stage::Count, total.unwrap_or(0));
+        let column = &inputs.options.text_column;
         // Opened one after the other: there may be more files than a process may hold open.
-        let tasks = paths.iter().flat_map(|path| {
-            let (tasks, failure) = match self.tasks(path, block) {
+        let tasks = inputs.paths.iter().flat_map(|path| {
+            let (tasks, failure) = match self.tasks(path, inputs.options, block) {
                 Ok(tasks) => (Some(tasks), None),
                 Err(error) => (None, Some(Err(error))),
             };
             tasks.into_iter().flatten().chain(failure)
         });
-        let counts = self.count(tasks)?;
+        let counts = self.count(tasks.chain(documents.into_iter().map(|batch| Ok(Task::Documents(batch)))), column)?;
         if counts.is_empty() {
-            return Err(Error::EmptyCorpus { origin: name_all(paths) });
+            return Err(Error::EmptyCorpus { origin: name_all(inputs.paths) });
         }
         Ok(counts)
     }
@@ -68,30 +89,47 @@ impl Counter<'_> {
     /// Counts the pre-tokens of texts in memory, each of them a document, on top of what `counts` holds.
     pub fn count_documents<S: AsRef<str> + Sync>(&self, documents: &[S], counts: &mut WordCounts) -> Result<()> {
         let tasks = documents.iter().map(|document| Ok(Task::Text(document.as_ref().into())));
-        counts.merge(&self.count(tasks)?)
+        counts.merge(&self.count(tasks, "")?, self.job)
     }
 
-    /// The tasks of a file: ranges that can be read in any order, or pieces where that can't be.
-    fn tasks<'p>(&'p self, path: &'p Path, block: usize) -> Result<impl Iterator<Item = Result<Task<'p>>>> {
-        let file = open(path)?;
-        let metadata = file.metadata().map_err(Error::io("read", path))?;
-        let (mut in_ranges, mut in_pieces) = (None, None);
-        if metadata.is_file() && self.pattern.is_named() {
-            in_ranges = Some(ranges(path, file, metadata.len(), block as u64).map(|range| Ok(Task::Range(range))));
-        } else {
-            in_pieces = Some(Pieces::new(self, path, file, block).map(|piece| Ok(Task::Text(piece?.into()))));
+    /// The tasks of an input: ranges that can be read in any order, or blocks one after the other where that can't be.
+    fn tasks<'p>(
+        &'p self,
+        path: &'p Path,
+        options: &InputOptions,
+        block: usize,
+    ) -> Result<Box<dyn Iterator<Item = Result<Task<'p>>> + Send + 'p>> {
+        let lines = options.format_of(path)? == Format::JsonLines;
+        if !lines {
+            self.job.clock().add_text(0, 1);
         }
-        Ok(in_ranges.into_iter().flatten().chain(in_pieces.into_iter().flatten()))
+        // Where a custom pattern cuts shows only from the beginning on.
+        let in_any_order = lines || self.pattern.is_named();
+        let input = if in_any_order { Input::open(path, self.job)? } else { Input::stream(path, self.job)? };
+        Ok(match input {
+            Input::File(file, size) if lines => {
+                Box::new(line_ranges(path, file, size, block as u64).map(|range| Ok(Task::LineRange(range))))
+            }
+            Input::File(file, size) => {
+                Box::new(ranges(path, file, size, block as u64).map(|range| Ok(Task::Range(range))))
+            }
+            Input::Stream(reader) if lines => {
+                Box::new(LineBlocks::new(path, reader, block).map(|lines| Ok(Task::Lines(lines?))))
+            }
+            Input::Stream(reader) => {
+                Box::new(Pieces::new(self, path, reader, block).map(|piece| Ok(Task::Text(piece?.into()))))
+            }
+        })
     }
 
     /// Every thread takes the next task when it is done with one, and has a table of its own to the end. So memory does
     /// not grow with the length of a file.
-    fn count<'t>(&self, tasks: impl Iterator<Item = Result<Task<'t>>> + Send) -> Result<WordCounts> {
+    fn count<'t>(&self, tasks: impl Iterator<Item = Result<Task<'t>>> + Send, column: &str) -> Result<WordCounts> {
         let tasks = Mutex::new(tasks.enumerate());
         let failed = AtomicBool::new(false);
         let work = || {
             let mut tally = Tally::new();
-            let outcome = self.work(&tasks, &failed, &mut tally);
+            let outcome = self.work(&tasks, &failed, &mut tally, column);
             // The others need not begin anything more when the result is an error.
             failed.fetch_or(outcome.is_err(), Relaxed);
             outcome.map(|()| tally)
@@ -106,10 +144,10 @@ impl Counter<'_> {
             return Err(error);
         }
         let tallies = tallies.into_iter().flatten().collect();
-        match pool {
-            Some(pool) => pool.install(|| merge_all(tallies)),
-            None => merge_all(tallies),
-        }
+        self.job.clock().timed(Step::AddTables, || match pool {
+            Some(pool) => pool.install(|| merge_all(tallies, self.job)),
+            None => merge_all(tallies, self.job),
+        })
     }
 
     /// Does tasks until there are none; an error comes with the number of its task.
@@ -118,25 +156,46 @@ impl Counter<'_> {
         tasks: &Mutex<impl Iterator<Item = (usize, Result<Task<'t>>)>>,
         failed: &AtomicBool,
         tally: &mut Tally,
+        column: &str,
     ) -> Result<(), (usize, Error)> {
+        let clock = self.job.clock();
         let mut buffer = Vec::new();
+        let mut busy = Duration::ZERO;
         while !failed.load(Relaxed) {
-            let next = tasks.lock().unwrap_or_else(PoisonError::into_inner).next();
+            let next = clock.timed(Step::Read, || tasks.lock().unwrap_or_else(PoisonError::into_inner).next());
             let Some((number, task)) = next else { break };
-            let done = self.job.check().and(task).and_then(|task| self.do_task(&task, &mut buffer, tally));
-            done.map_err(|error| (number, error))?;
+            let done = self.job.check().and(task).and_then(|task| self.do_task(&task, &mut buffer, tally, column));
+            busy += done.map_err(|error| (number, error))?;
         }
+        clock.add_thread(busy);
         Ok(())
     }
 
-    fn do_task(&self, task: &Task<'_>, buffer: &mut Vec<u8>, tally: &mut Tally) -> Result<()> {
-        let (text, size) = match task {
-            Task::Text(text) => (&text[..], text.len() as u64),
-            Task::Range(range) => (range.read(self, buffer)?, range.len()),
+    /// How long it counted.
+    fn do_task(&self, task: &Task<'_>, buffer: &mut Vec<u8>, tally: &mut Tally, column: &str) -> Result<Duration> {
+        let clock = self.job.clock();
+        let block = clock.timed(Step::Read, || task.read(self, buffer))?;
+        let begun = Instant::now();
+        let (mut bytes, mut documents) = (0, 0);
+        let mut count = |text: &str| {
+            bytes += text.len() as u64;
+            documents += 1;
+            self.count_text(text, tally)
         };
-        self.count_text(text, tally)?;
-        self.job.advance(size);
-        Ok(())
+        match block {
+            // The file it is of is the document.
+            Block::Text(text) => {
+                count(text)?;
+                documents = 0;
+            }
+            Block::Lines(lines) => lines.for_each_document(column, count)?,
+            Block::Documents(texts) => texts.iter().try_for_each(count)?,
+        }
+        let busy = begun.elapsed();
+        clock.add(Step::Count, busy);
+        clock.add_text(bytes, documents);
+        self.job.advance(task.progress());
+        Ok(busy)
     }
 
     fn count_text(&self, text: &str, tally: &mut Tally) -> Result<()> {
@@ -167,50 +226,82 @@ impl Counter<'_> {
     }
 }
 
-/// Some text to count.
+/// What to count.
+#[derive(Clone, Copy, Debug)]
+pub struct Inputs<'a> {
+    /// Files, each of them a document unless it holds several; `-` is standard input.
+    pub paths: &'a [PathBuf],
+    /// How to read them.
+    pub options: &'a InputOptions,
+    /// What the documents that come from elsewhere amount to in the progress of counting, if that is known.
+    pub documents_size: Option<u64>,
+}
+
+impl Default for Inputs<'_> {
+    fn default() -> Self {
+        static OPTIONS: LazyLock<InputOptions> = LazyLock::new(InputOptions::default);
+        Self { paths: &[], options: &OPTIONS, documents_size: Some(0) }
+    }
+}
+
+/// A part of the work that one thread does.
 enum Task<'t> {
     Text(Cow<'t, str>),
     Range(FileRange<'t>),
+    Lines(Lines<'t, 'static>),
+    LineRange(LineRange<'t>),
+    Documents(Documents),
+}
+
+/// The text of a task.
+enum Block<'b> {
+    Text(&'b str),
+    Lines(Lines<'b, 'b>),
+    Documents(&'b Documents),
+}
+
+impl Task<'_> {
+    /// Reads what is not read yet.
+    fn read<'b>(&'b self, counter: &Counter<'_>, buffer: &'b mut Vec<u8>) -> Result<Block<'b>> {
+        Ok(match self {
+            Self::Text(text) => Block::Text(text),
+            Self::Range(range) => Block::Text(range.read(counter, buffer)?),
+            Self::Lines(lines) => Block::Lines(lines.borrowed()),
+            Self::LineRange(range) => Block::Lines(range.read(buffer)?),
+            Self::Documents(documents) => Block::Documents(documents),
+        })
+    }
+
+    /// How much progress it makes once it is done. What is read one after the other makes it when it is read.
+    fn progress(&self) -> u64 {
+        match self {
+            Self::Text(_) | Self::Lines(_) => 0,
+            Self::Range(range) => range.len(),
+            Self::LineRange(range) => range.len(),
+            Self::Documents(documents) => documents.progress,
+        }
+    }
 }
 
 /// Merges tables in a tree, so that many threads share the work.
-fn merge_all(mut tallies: Vec<Tally>) -> Result<WordCounts> {
+fn merge_all(mut tallies: Vec<Tally>, job: &Job) -> Result<WordCounts> {
     if tallies.len() <= 1 {
         return tallies.pop().map_or_else(|| Ok(WordCounts::default()), Tally::finish);
     }
     let half = tallies.split_off(tallies.len() / 2);
-    let (one, other) = rayon::join(|| merge_all(tallies), || merge_all(half));
+    let (one, other) = rayon::join(|| merge_all(tallies, job), || merge_all(half, job));
     let (mut one, mut other) = (one?, other?);
     if one.len() < other.len() {
         std::mem::swap(&mut one, &mut other);
     }
-    one.merge(&other)?;
+    one.merge(&other, job)?;
     Ok(one)
-}
-
-/// Opens a file for reading; a folder is refused here, not at the first read.
-fn open(path: &Path) -> Result<File> {
-    let file = File::open(path).map_err(Error::io("read", path))?;
-    if file.metadata().map_err(Error::io("read", path))?.is_dir() {
-        return Err(Error::io("read", path)(ErrorKind::IsADirectory.into()));
-    }
-    Ok(file)
-}
-
-/// How long a file is, known before any is read, so that a missing one is an error at once and not after hours. What is
-/// no regular file, as a pipe, has no length, and is left alone: it can be opened only once.
-fn readable_size(path: &Path) -> Result<u64> {
-    let metadata = std::fs::metadata(path).map_err(Error::io("read", path))?;
-    if metadata.is_file() || metadata.is_dir() {
-        open(path)?;
-    }
-    Ok(metadata.len())
 }
 
 /// The first few paths, and how many more there are.
 fn name_all(paths: &[PathBuf]) -> String {
     const SHOWN: usize = 3;
-    let mut names: Vec<String> = paths.iter().take(SHOWN).map(|path| path.display().to_string()).collect();
+    let mut names: Vec<String> = paths.iter().take(SHOWN).map(|path| input::display(path)).collect();
     match paths.len() {
         0 => return "an empty list of files".to_owned(),
         all if all > SHOWN => names.push(format!("and {} more", all - SHOWN)),
