@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from cs336.config import ModelConfig
     from cs336.generation import generate, generate_stream
     from cs336.nn import TransformerLM
-    from cs336.tokenizer import Tokenizer, train_bpe, train_bpe_from_iterator
+    from cs336.tokenizer import Tokenizer, train_bpe, train_bpe_from_iterator, train_bpe_with_report
     from cs336.training import train
 
 __all__ = [
@@ -29,6 +29,7 @@ __all__ = [
     "train",
     "train_bpe",
     "train_bpe_from_iterator",
+    "train_bpe_with_report",
 ]
 
 _HOME = {
@@ -40,6 +41,7 @@ _HOME = {
     "train": "cs336.training",
     "train_bpe": "cs336.tokenizer",
     "train_bpe_from_iterator": "cs336.tokenizer",
+    "train_bpe_with_report": "cs336.tokenizer",
 }
 
 

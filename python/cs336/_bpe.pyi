@@ -6,7 +6,7 @@ from typing import Any, Self, final
 
 import numpy as np
 from numpy.typing import NDArray
-from typing_extensions import disjoint_base
+from typing_extensions import Buffer, disjoint_base
 
 __all__ = [
     "DecodeStream",
@@ -15,22 +15,27 @@ __all__ = [
     "__version__",
     "encode_file",
     "from_parts",
+    "input_format",
     "load_gpt2",
     "load_huggingface",
     "load_native",
     "load_tiktoken",
+    "memory",
     "pattern_regex",
     "save_gpt2",
     "save_huggingface",
     "save_native",
     "save_tiktoken",
-    "train_documents",
-    "train_files",
+    "train_corpus",
 ]
 
 __version__: str
 
 _Report = Callable[[str, int, int | None], object]
+
+# Bytes of text, documents, pre-tokens, distinct ones; stages with seconds and peak memory; steps with seconds; seconds
+# that each thread counted.
+_Numbers = tuple[int, int, int, int, list[tuple[str, float, int | None]], list[tuple[str, float]], list[float]]
 
 @disjoint_base
 class Tokenizer:
@@ -118,21 +123,19 @@ def encode_file(
     threads: int | None,
     progress: _Report | None,
 ) -> tuple[int, int, int, str]: ...
-def train_files(
+def train_corpus(
     paths: Sequence[str | os.PathLike[str]],
+    documents: Iterable[str | tuple[Buffer, Buffer, int]] | None,
+    documents_size: int | None,
+    origin: str | None,
+    input_format: str | None,
+    text_column: str,
     vocab_size: int,
     special_tokens: Sequence[str],
     pattern: str,
     min_frequency: int,
     threads: int | None,
     progress: _Report | None,
-) -> Tokenizer: ...
-def train_documents(
-    texts: Iterable[str],
-    vocab_size: int,
-    special_tokens: Sequence[str],
-    pattern: str,
-    min_frequency: int,
-    threads: int | None,
-    progress: _Report | None,
-) -> Tokenizer: ...
+) -> tuple[Tokenizer, _Numbers]: ...
+def input_format(path: str | os.PathLike[str]) -> str: ...
+def memory() -> tuple[int | None, int | None]: ...

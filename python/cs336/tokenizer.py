@@ -5,22 +5,30 @@ What it promises stands in ``docs/tokenizer.md``. Neither numpy nor rich is impo
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self, TypeAlias
 
 from cs336 import _bpe
 from cs336.errors import TokenIdError, UnrepresentableError
+from cs336.inputs import InputFormat, StrPath, expand, parquet_documents, parquet_size, split_parquet
 from cs336.progress import reporting
+from cs336.report import StageReport, TrainReport
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import DTypeLike, NDArray
 
-__all__ = ["EncodeFileStats", "Tokenizer", "train_bpe", "train_bpe_from_iterator"]
+__all__ = [
+    "EncodeFileStats",
+    "StageReport",
+    "Tokenizer",
+    "TrainReport",
+    "train_bpe",
+    "train_bpe_from_iterator",
+    "train_bpe_with_report",
+]
 
-StrPath: TypeAlias = str | os.PathLike[str]
 Special: TypeAlias = str | Iterable[str]
 Progress: TypeAlias = bool | Callable[[str, int, int | None], object] | None
 
@@ -216,18 +224,68 @@ def train_bpe(
     *,
     pattern: str = "gpt2",
     min_frequency: int = 1,
+    input_format: InputFormat | None = None,
+    text_column: str = "text",
     threads: int | None = None,
     progress: Progress = None,
 ) -> Tokenizer:
-    """Learn a tokenizer from text files, each of them a document.
+    """Learn a tokenizer from files: texts, each of them a document; JSON Lines and Parquet, each row a document.
 
-    Ids: special tokens in the order given, the 256 bytes, the merges. Of pairs that are equally frequent the greater
-    one is merged first, so the result does not depend on threads. ``progress``: None shows a bar on a terminal.
+    A path may be a pattern (``"data/*.txt"``) or ``"-"``, standard input, and a file may be compressed by gzip or zstd.
+    ``input_format`` is "text", "jsonl" or "parquet"; without it, what each name says. Ids: special tokens in the order
+    given, the 256 bytes, the merges. Of pairs that are equally frequent the greater one is merged first, so the result
+    does not depend on threads. ``progress``: None shows it on terminals and in notebooks, True everywhere.
     """
+    tokenizer, _ = train_bpe_with_report(
+        paths,
+        vocab_size,
+        special_tokens,
+        pattern=pattern,
+        min_frequency=min_frequency,
+        input_format=input_format,
+        text_column=text_column,
+        threads=threads,
+        progress=progress,
+    )
+    return tokenizer
+
+
+def train_bpe_with_report(
+    paths: StrPath | Sequence[StrPath],
+    vocab_size: int,
+    special_tokens: Iterable[str] = (),
+    *,
+    pattern: str = "gpt2",
+    min_frequency: int = 1,
+    input_format: InputFormat | None = None,
+    text_column: str = "text",
+    threads: int | None = None,
+    progress: Progress = None,
+) -> tuple[Tokenizer, TrainReport]:
+    """As ``train_bpe``, and tell where time and memory went."""
     special = _options(vocab_size, special_tokens, min_frequency, threads)
-    files = [paths] if isinstance(paths, str | os.PathLike) else list(paths)
+    files = expand(paths)
+    read_by_core, parquet = split_parquet(files, input_format)
+    size = parquet_size(parquet)
+    documents = parquet_documents(parquet, text_column) if parquet else None
+    origin = _name_some(files) if parquet else None
+    core_format = None if input_format == "parquet" else input_format
     with reporting(progress) as report:
-        return Tokenizer(_bpe.train_files(files, vocab_size, special, pattern, min_frequency, threads, report))
+        trained, numbers = _bpe.train_corpus(
+            read_by_core,
+            documents,
+            size,
+            origin,
+            core_format,
+            text_column,
+            vocab_size,
+            special,
+            pattern,
+            min_frequency,
+            threads,
+            report,
+        )
+    return Tokenizer(trained), _report(numbers, trained, vocab_size)
 
 
 def train_bpe_from_iterator(
@@ -244,5 +302,29 @@ def train_bpe_from_iterator(
     special = _options(vocab_size, special_tokens, min_frequency, threads)
     if isinstance(texts, str):
         raise TypeError("texts must be an iterable of str, one per document, not a single str")
+    origin = "the iterable of texts"
     with reporting(progress) as report:
-        return Tokenizer(_bpe.train_documents(texts, vocab_size, special, pattern, min_frequency, threads, report))
+        trained, _ = _bpe.train_corpus(
+            [], texts, None, origin, None, "", vocab_size, special, pattern, min_frequency, threads, report
+        )
+    return Tokenizer(trained)
+
+
+def _name_some(files: Sequence[str]) -> str:
+    shown = ", ".join(files[:3])
+    return f"{shown}, and {len(files) - 3} more" if len(files) > 3 else shown
+
+
+def _report(numbers: Any, tokenizer: _bpe.Tokenizer, wanted: int) -> TrainReport:
+    corpus_bytes, documents, pretokens, distinct, stages, steps, threads = numbers
+    return TrainReport(
+        corpus_bytes=corpus_bytes,
+        documents=documents,
+        pretokens=pretokens,
+        distinct_pretokens=distinct,
+        merges=tokenizer.vocab_size - 256 - len(tokenizer.special_tokens),
+        ran_out_of_pairs=tokenizer.vocab_size < wanted,
+        stages=tuple(StageReport(*stage) for stage in stages),
+        steps=dict(steps),
+        thread_seconds=tuple(threads),
+    )

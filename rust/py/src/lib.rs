@@ -21,7 +21,7 @@ mod _bpe {
     #[pymodule_export]
     use super::tokenizer::{DecodeStream, StreamEncoder, Tokenizer, from_parts, pattern_regex};
     #[pymodule_export]
-    use super::train::{train_documents, train_files};
+    use super::train::{input_format, memory, train_corpus};
 
     /// One version for everything.
     #[pymodule_init]

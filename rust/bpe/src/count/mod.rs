@@ -162,7 +162,9 @@ impl Counter<'_> {
         let mut buffer = Vec::new();
         let mut busy = Duration::ZERO;
         while !failed.load(Relaxed) {
-            let next = clock.timed(Step::Read, || tasks.lock().unwrap_or_else(PoisonError::into_inner).next());
+            let mut queue = tasks.lock().unwrap_or_else(PoisonError::into_inner);
+            let next = clock.timed(Step::Read, || queue.next());
+            drop(queue);
             let Some((number, task)) = next else { break };
             let done = self.job.check().and(task).and_then(|task| self.do_task(&task, &mut buffer, tally, column));
             busy += done.map_err(|error| (number, error))?;

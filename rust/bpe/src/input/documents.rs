@@ -33,6 +33,13 @@ impl Documents {
         self.ends.push(self.text.len());
     }
 
+    /// Adds all of another's documents, but not its progress.
+    pub fn append(&mut self, other: &Self) {
+        let base = self.text.len();
+        self.text.push_str(&other.text);
+        self.ends.extend(other.ends.iter().map(|end| base + end));
+    }
+
     /// The length of all texts together, in bytes.
     pub fn text_len(&self) -> usize {
         self.text.len()
