@@ -1,4 +1,4 @@
-"""What text is read from: paths, patterns of paths, standard input; and Parquet, which the Rust core leaves to pyarrow."""
+"""What text is read from: paths and patterns of paths; and Parquet, which the Rust core leaves to pyarrow."""
 
 from __future__ import annotations
 
@@ -31,7 +31,8 @@ def expand(paths: StrPath | Sequence[StrPath]) -> list[str]:
 def _matches(name: str) -> list[str]:
     if not glob.has_magic(name) or Path(name).exists():
         return [name]
-    files = sorted(path for path in glob.glob(name, recursive=True) if not Path(path).is_dir())
+    # Not Path.glob, which takes no absolute pattern.
+    files = sorted(path for path in glob.glob(name, recursive=True) if not Path(path).is_dir())  # noqa: PTH207
     if not files:
         raise FileNotFoundError(errno.ENOENT, "no file matches this pattern; check its folder and its name", name)
     return files
@@ -78,11 +79,12 @@ def _rows(path: str, column: str) -> Iterator[Batch]:
     arrow = _pyarrow()
     size = Path(path).stat().st_size
     try:
-        with arrow.parquet.ParquetFile(path, buffer_size=_BUFFER, pre_buffer=False) as file:
+        options = {"buffer_size": _BUFFER, "pre_buffer": False, "page_checksum_verification": True}
+        with arrow.parquet.ParquetFile(path, **options) as file:
             _check_column(path, file.schema_arrow, column, arrow.types)
             total, done = file.metadata.num_rows, 0
             for rows in file.iter_batches(batch_size=_ROWS, columns=[column]):
-                texts = rows.column(0).drop_null().cast(arrow.large_string())
+                texts = rows.column(0).cast(arrow.large_string()).drop_null()
                 before, done = done, done + rows.num_rows
                 # In whole bytes that add up to the file's size.
                 yield *_buffers(texts), size * done // total - size * before // total

@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING, Any, Literal
 import click
 
 from cs336.cli.lazy import GroupInOrder
-from cs336.cli.options import PATH
+from cs336.cli.options import PATH, input_format_option, text_column_option
 from cs336.cli.paths import output_file
 from cs336.cli.show import json_option, readable, show
 from cs336.errors import DataError, TokenIdError
 from cs336.files import whole_file
 
 if TYPE_CHECKING:
+    from cs336.inputs import InputFormat
     from cs336.tokenizer import Tokenizer
 
 DECODE_BLOCK = 1 << 20
@@ -60,7 +61,11 @@ def command() -> None:
 )
 @click.option("--pattern", default="gpt2", show_default=True, help="gpt2, cl100k, o200k, or a regular expression.")
 @click.option("--min-frequency", type=int, default=1, show_default=True, help="Merge no pair that is rarer.")
+@input_format_option
+@text_column_option
 @click.option("--threads", type=click.IntRange(min=1), help="Threads; without it, one for each core.")
+@click.option("--progress", is_flag=True, help="Show progress also where standard error is no terminal, as lines.")
+@click.option("--profile", is_flag=True, help="Tell in more detail where the time went.")
 @json_option
 def train(
     inputs: tuple[Path, ...],
@@ -69,40 +74,52 @@ def train(
     special_tokens: tuple[str, ...],
     pattern: str,
     min_frequency: int,
+    input_format: InputFormat | None,
+    text_column: str,
     threads: int | None,
+    progress: bool,
+    profile: bool,
     as_json: bool,
 ) -> None:
-    """Learn a tokenizer from text files.
+    """Learn a tokenizer from files of text.
 
-    Each file is a document, or several with special tokens between them.
+    An input is a file, a pattern in quotes ("data/*.txt"), or - for standard input. It may be compressed by gzip or
+    zstd. A text is a document, or several with special tokens between them; in JSON Lines (.jsonl) and Parquet
+    (.parquet) each row is one.
 
     \b
     Example: cs336 tokenizer train stories.txt --vocab-size 2000 --output tokenizer.json
+             cs336 tokenizer train "web/*.jsonl.zst" --vocab-size 32000 --output web.json
     """
-    from cs336.tokenizer import train_bpe
+    from cs336.cli.summary import profile_of, summary_of, warnings_of
+    from cs336.report import stage
+    from cs336.tokenizer import train_bpe_with_report
 
     output = output_file(output)
     started = time.perf_counter()
-    tokenizer = train_bpe(
-        list(inputs),
+    tokenizer, report = train_bpe_with_report(
+        inputs,
         vocab_size,
         list(special_tokens),
         pattern=pattern,
         min_frequency=min_frequency,
+        input_format=input_format,
+        text_column=text_column,
         threads=threads,
-        progress=False if as_json else None,
+        progress=True if progress else False if as_json else None,
     )
-    tokenizer.save(output)
-    summary = {
-        "tokenizer": str(output),
-        "corpus_bytes": sum(path.stat().st_size for path in inputs),
-        "vocab_size": tokenizer.vocab_size,
-        "merges": len(tokenizer.merges),
-        "ran_out_of_pairs": tokenizer.vocab_size < vocab_size,
-        "seconds": time.perf_counter() - started,
-        "longest_tokens": _longest(tokenizer, 5),
-    }
-    show(summary, as_json=as_json)
+    stages = list(report.stages)
+    with stage("saving", stages):
+        tokenizer.save(output)
+    report = dataclasses.replace(report, stages=tuple(stages))
+    seconds = time.perf_counter() - started
+    values: dict[str, Any] = {"tokenizer": str(output), "vocab_size": tokenizer.vocab_size}
+    values |= summary_of(report, seconds, as_json=as_json) | {"longest_tokens": _longest(tokenizer, 5)}
+    if profile:
+        values |= profile_of(report, as_json=as_json)
+    show(values, as_json=as_json)
+    for warning in warnings_of(report, vocab_size, min_frequency):
+        click.echo(f"warning: {warning}", err=True)
 
 
 @command.command()

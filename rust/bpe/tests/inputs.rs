@@ -152,6 +152,23 @@ fn compressed_text_gives_the_counts_of_the_text() {
     }
 }
 
+/// Longer than what is counted at a time, and in places not to be cut.
+#[test]
+fn a_long_line_gives_the_counts_of_the_same_text() {
+    let folder = tempfile::tempdir().unwrap();
+    let text: String = (0..120_000).map(|number| format!("w{}  it's<|e|>{number}\n", number % 777)).collect();
+    let solid = "x".repeat(5 << 18);
+    for text in [text.clone(), solid.clone(), [&solid[..], &text, &solid].concat()] {
+        let plain = write(folder.path(), "t.txt", text.as_bytes());
+        let line = write(folder.path(), "t.jsonl", serde_json::json!({ "text": text }).to_string().as_bytes());
+        for pattern in ["gpt2", "o200k", r"\w+|\s+"] {
+            let counts =
+                |path: &Path| count_with(&[path.to_path_buf()], &InputOptions::default(), pattern, 2, 1 << 20).unwrap();
+            assert!(counts(&plain) == counts(&line), "{pattern}");
+        }
+    }
+}
+
 /// "ab" and "cd" beside each other must not become "abcd".
 #[test]
 fn documents_never_run_into_each_other() {

@@ -207,15 +207,36 @@ impl Counter<'_> {
             match segment {
                 Segment::Text(segment) => {
                     let end = start + segment.len();
-                    self.pattern.for_each_span(&text[start..end], |from, to| {
-                        tally.push(bytes, start + from, start + to);
-                    })?;
+                    self.count_segment(text, start, end, tally)?;
                     start = end;
                 }
                 Segment::Special(index) => start += self.special.tokens()[index].len(),
             }
         }
         tally.end_text(bytes)
+    }
+
+    /// Counts what stands between special tokens. A long document, as a line of JSON may be, is cut where that changes
+    /// nothing, so that the wish to stop is heard in time.
+    fn count_segment(&self, text: &str, mut start: usize, end: usize, tally: &mut Tally) -> Result<()> {
+        let mut length = BLOCK;
+        while end - start > length {
+            let cut = start + self.pattern.last_split(&text[start..end], length);
+            if cut == start {
+                length *= 2;
+                continue;
+            }
+            self.count_spans(text, start, cut, tally)?;
+            self.job.check()?;
+            (start, length) = (cut, BLOCK);
+        }
+        self.count_spans(text, start, end, tally)
+    }
+
+    fn count_spans(&self, text: &str, start: usize, end: usize, tally: &mut Tally) -> Result<()> {
+        self.pattern.for_each_span(&text[start..end], |from, to| {
+            tally.push(text.as_bytes(), start + from, start + to);
+        })
     }
 
     /// A pool that lives as long as the call, so that a fork never meets half a pool. None where the calling thread is
