@@ -153,7 +153,7 @@ def test_standard_input(tmp_path: Path, size: int) -> None:
 
 
 def test_standard_input_twice() -> None:
-    with pytest.raises(ValueError, match=r"standard input \(-\) can be read only once; give it once"):
+    with pytest.raises(CorpusError, match=r"standard input \(-\) can be read only once; give it once"):
         trained(["-", "-"])
 
 

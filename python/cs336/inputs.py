@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 from cs336 import _bpe
-from cs336.errors import FormatError
+from cs336.errors import CorpusError, FormatError
 from cs336.extra import needs_extra
 from cs336.files import explained
 
@@ -25,7 +25,10 @@ _BUFFER = 1 << 20  # bytes of its columns that are
 def expand(paths: StrPath | Sequence[StrPath]) -> list[str]:
     """The files that paths and patterns such as ``data/*.txt`` name; those of a pattern in sorted order."""
     names = [paths] if isinstance(paths, str | os.PathLike) else list(paths)
-    return [file for name in names for file in _matches(os.fspath(name))]
+    files = [file for name in names for file in _matches(os.fspath(name))]
+    if files.count("-") > 1:
+        raise CorpusError("standard input (-) can be read only once; give it once")
+    return files
 
 
 def _matches(name: str) -> list[str]:
