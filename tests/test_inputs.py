@@ -18,6 +18,7 @@ import pyarrow.parquet
 import pytest
 
 from cs336.errors import CorpusError, FormatError, MissingDependencyError, TextEncodingError
+from cs336.inputs import _buffers, expand, parquet_documents
 from cs336.tokenizer import Tokenizer, train_bpe, train_bpe_from_iterator, train_bpe_with_report
 
 END = "<|endoftext|>"
@@ -76,8 +77,6 @@ def test_a_pattern_gives_files_in_order_and_no_folders(tmp_path: Path) -> None:
     (tmp_path / "folder.txt").mkdir()
     for name in ("b.txt", "a.txt", "[c].txt"):
         (tmp_path / name).write_text(name)
-    from cs336.inputs import expand
-
     assert expand(str(tmp_path / "*.txt")) == [str(tmp_path / name) for name in ("[c].txt", "a.txt", "b.txt")]
     assert expand(tmp_path / "[c].txt") == [str(tmp_path / "[c].txt")]  # it is there, so it is no pattern
     assert expand(["-", tmp_path / "a.txt"]) == ["-", str(tmp_path / "a.txt")]
@@ -101,13 +100,25 @@ def test_json_lines(tmp_path: Path, expected: Tokenizer) -> None:
 
 @pytest.mark.parametrize("kind", ["string", "large_string", "string_view", "dictionary"])
 @pytest.mark.parametrize("row_group", [1, 5, 1000])
-def test_parquet(tmp_path: Path, expected: Tokenizer, kind: str, row_group: int) -> None:
+def test_parquet(
+    tmp_path: Path, expected: Tokenizer, kind: str, row_group: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cs336.inputs._ROWS", 3)
     arrow = pyarrow.dictionary(pyarrow.int32(), pyarrow.string()) if kind == "dictionary" else getattr(pyarrow, kind)()
     texts = [None, *DOCUMENTS[:9], None, None, *DOCUMENTS[9:], None]
     path = as_parquet(tmp_path / "a.parquet", texts, arrow, row_group_size=row_group)
-    assert trained(path) == expected
+    tokenizer, report = train_bpe_with_report(path, SIZE, [END])
+    assert tokenizer == expected
+    assert report.documents == len(DOCUMENTS)
+    assert sum(read for *_, read in parquet_documents([str(path)], "text")) == path.stat().st_size
     path.rename(tmp_path / "a.data")
     assert trained(tmp_path / "a.data", input_format="parquet") == expected
+
+
+def test_a_part_of_an_array_is_no_more_than_that() -> None:
+    texts = pyarrow.array(["ab", "", "cdé", "x"], pyarrow.large_string()).slice(1, 2)
+    data, borders = _buffers(texts)
+    assert (bytes(data), [border - borders[0] for border in borders]) == ("cdé".encode(), [0, 0, 4])
 
 
 def test_kinds_may_be_mixed(tmp_path: Path, expected: Tokenizer) -> None:
@@ -174,10 +185,10 @@ def cut_parquet(path: Path) -> Path:
 
 
 def damaged_parquet(path: Path) -> Path:
-    whole = bytearray(as_parquet(path, [os.urandom(8).hex() for _ in range(1000)], compression="zstd").read_bytes())
-    middle = len(whole) // 2  # in the column of texts, which is the longest
-    whole[middle : middle + 800] = bytes(800)
-    path.write_bytes(whole)
+    texts = [f"{number**9:x}" for number in range(1000)]
+    as_parquet(path, texts, write_page_checksum=True, compression="none", use_dictionary=False)
+    # It stays a table of texts: nothing but the checksum tells.
+    path.write_bytes(path.read_bytes().replace(texts[777].encode(), b"z" * len(texts[777])))
     return path
 
 

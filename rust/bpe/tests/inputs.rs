@@ -156,7 +156,8 @@ fn compressed_text_gives_the_counts_of_the_text() {
 #[test]
 fn a_long_line_gives_the_counts_of_the_same_text() {
     let folder = tempfile::tempdir().unwrap();
-    let text: String = (0..120_000).map(|number| format!("w{}  it's<|e|>{number}\n", number % 777)).collect();
+    let text: String = (0..120_000).map(|number| format!("w{}  it's \u{e4}{number}\n", number % 777)).collect();
+    let text = [&text[..], &text].join("<|e|>");
     let solid = "x".repeat(5 << 18);
     for text in [text.clone(), solid.clone(), [&solid[..], &text, &solid].concat()] {
         let plain = write(folder.path(), "t.txt", text.as_bytes());
@@ -188,7 +189,12 @@ fn documents_never_run_into_each_other() {
     }
     let mut documents = Documents::default();
     ["ab", "", "cd"].iter().for_each(|text| documents.push(text));
-    assert_eq!(documents.iter().collect::<Vec<_>>(), ["ab", "", "cd"]);
+    documents.append(&documents.clone());
+    assert_eq!(documents.iter().collect::<Vec<_>>(), ["ab", "", "cd", "ab", "", "cd"]);
+    assert!(Documents::new(b"abcd".to_vec(), vec![2, 4], "").is_ok());
+    for (bytes, ends) in [("\u{e4}b", vec![1, 3]), ("ab", vec![1]), ("ab", vec![2, 1, 2])] {
+        assert!(matches!(Documents::new(bytes.into(), ends, ""), Err(Error::Invalid(_))));
+    }
 }
 
 #[test]

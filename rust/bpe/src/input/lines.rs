@@ -126,10 +126,8 @@ impl<'p> LineRange<'p> {
             filled = read_between((self.path, &self.file), buffer, filled, base, until)?;
             let last = filled.min((self.end - base) as usize);
             let first = if self.start == 0 { Some(0) } else { after_newline(&buffer[..last], 0) };
-            // A line that begins at the end is the next range's.
-            let Some(first) = first.filter(|&first| base + (first as u64) < self.end) else {
-                return Ok(self.lines(&[], self.start));
-            };
+            let Some(first) = first else { return Ok(self.lines(&[], self.start)) };
+            // The newline may be the range's last byte: a line that begins at the end is the next range's.
             let from = searched.max(last.saturating_sub(1));
             searched = filled;
             // A file that has become shorter ends where it ends.
