@@ -1,21 +1,19 @@
-//! Training from files and from documents in memory.
+//! Training from inputs and from documents that Python gives.
 
-use cs336_bpe::count::{Counter, Counting, Words};
+use std::time::Duration;
+
+use cs336_bpe::clock::{Clock, Step};
+use cs336_bpe::count::{Counter, Counting, Counts, Words};
 use cs336_bpe::pretokenize::Pattern;
 use cs336_bpe::special;
 use cs336_bpe::train::{TrainOptions, train};
-use cs336_bpe::{Error, Job, Vocabulary};
+use cs336_bpe::{Job, Stage, Vocabulary};
 use pyo3::prelude::*;
-use pyo3::types::PyString;
 
-use crate::arguments::{FilePath, PatternText, SpecialTokens};
-use crate::convert::string;
+use crate::arguments::{ColumnName, FilePath, PatternText, SpecialTokens};
+use crate::corpus::{Corpus, with_documents};
 use crate::errors::OrRaise;
-use crate::job::{watched, watched_on};
 use crate::tokenizer::Tokenizer;
-
-/// About how many bytes of documents are counted at a time.
-const BATCH: usize = 8 << 20;
 
 /// How to train.
 pub struct Plan {
@@ -55,6 +53,23 @@ impl Plan {
     }
 }
 
+/// Bytes of text, documents, pre-tokens, distinct ones; stages with seconds and peak memory; steps with seconds;
+/// seconds that each thread counted.
+pub type Report = (u64, u64, u128, u64, Vec<(&'static str, f64, Option<u64>)>, Vec<(&'static str, f64)>, Vec<f64>);
+
+fn report(counts: &Counts, clock: &Clock) -> Report {
+    let name = |stage| match stage {
+        Stage::Count => "counting",
+        Stage::Merge => "merging",
+        Stage::Encode => "encoding",
+    };
+    let stages = clock.stages();
+    let stages = stages.iter().map(|stage| (name(stage.stage), stage.time.as_secs_f64(), stage.peak_memory)).collect();
+    let steps = Step::ALL.map(|step| (step.name(), clock.step(step).as_secs_f64())).to_vec();
+    let threads = clock.threads().iter().map(Duration::as_secs_f64).collect();
+    (clock.text_bytes(), clock.documents(), counts.total(), counts.len(), stages, steps, threads)
+}
+
 /// The threads asked for, or one for each core.
 pub fn threads_or_all(threads: Option<usize>) -> usize {
     threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from))
@@ -65,12 +80,18 @@ pub fn memory_or_default(max_memory: Option<u64>) -> u64 {
     max_memory.unwrap_or_else(cs336_bpe::default_max_memory)
 }
 
-/// Trains on files, each of them a document.
+/// Trains on inputs, each of them a document unless it holds several, and on documents that Python gives: a `str` each,
+/// or many in the manner of Arrow, as bytes, borders and progress. `origin` names it all.
 #[pyfunction]
 #[allow(clippy::too_many_arguments, reason = "the options of training, as Python names them")]
-pub fn train_files(
+pub fn train_corpus(
     py: Python<'_>,
     paths: Vec<FilePath>,
+    documents: Option<&Bound<'_, PyAny>>,
+    documents_size: Option<u64>,
+    origin: Option<String>,
+    input_format: Option<&str>,
+    text_column: ColumnName,
     vocab_size: usize,
     special_tokens: SpecialTokens,
     pattern: PatternText,
@@ -78,56 +99,20 @@ pub fn train_files(
     threads: Option<usize>,
     max_memory: Option<u64>,
     progress: Option<Bound<'_, PyAny>>,
-) -> PyResult<Tokenizer> {
+) -> PyResult<(Tokenizer, Report)> {
     let special = special::SpecialTokens::new(&special_tokens.0).or_raise(py)?;
     let pattern = Pattern::new(&pattern.0).or_raise(py)?;
     let plan = Plan::new(vocab_size, special, pattern, min_frequency, threads, max_memory).or_raise(py)?;
-    let paths: Vec<_> = paths.into_iter().map(|path| path.0).collect();
-    watched(py, progress.as_ref(), |job| {
-        let mut counting = plan.begin(job);
-        counting.add_files(&paths)?;
-        plan.finish(&counting.finish()?, job)
+    let corpus = Corpus::new(paths, documents_size, origin, input_format, text_column).or_raise(py)?;
+    with_documents(py, documents, progress.as_ref(), |job, documents| {
+        let counts = corpus.count(plan.begin(job), documents)?;
+        let tokenizer = plan.finish(&counts, job)?;
+        Ok((tokenizer, report(&counts, job.clock())))
     })
 }
 
-/// Trains on texts, each of them a document.
+/// The memory that the process has resident now, and the most that it ever had, in bytes.
 #[pyfunction]
-#[allow(clippy::too_many_arguments, reason = "the options of training, as Python names them")]
-pub fn train_documents(
-    py: Python<'_>,
-    texts: &Bound<'_, PyAny>,
-    vocab_size: usize,
-    special_tokens: SpecialTokens,
-    pattern: PatternText,
-    min_frequency: u64,
-    threads: Option<usize>,
-    max_memory: Option<u64>,
-    progress: Option<Bound<'_, PyAny>>,
-) -> PyResult<Tokenizer> {
-    let special = special::SpecialTokens::new(&special_tokens.0).or_raise(py)?;
-    let pattern = Pattern::new(&pattern.0).or_raise(py)?;
-    let plan = Plan::new(vocab_size, special, pattern, min_frequency, threads, max_memory).or_raise(py)?;
-    let job = Job::default();
-    let mut counting = plan.begin(&job);
-    let mut batch: Vec<String> = Vec::new();
-    let mut size = 0;
-    for text in texts.try_iter()? {
-        let text = text?;
-        let text = string(text.cast::<PyString>()?)?.to_owned();
-        size += text.len();
-        batch.push(text);
-        if size >= BATCH {
-            watched_on(py, &job, None, |_| counting.add_documents(&batch))?;
-            batch.clear();
-            size = 0;
-        }
-    }
-    watched_on(py, &job, None, |_| counting.add_documents(&batch))?;
-    watched_on(py, &job, progress.as_ref(), |job| {
-        let counts = counting.finish()?;
-        if counts.is_empty() {
-            return Err(Error::EmptyCorpus { origin: "the iterable of texts".to_owned() });
-        }
-        plan.finish(&counts, job)
-    })
+pub fn memory() -> (Option<u64>, Option<u64>) {
+    (cs336_bpe::memory::resident(), cs336_bpe::memory::peak())
 }

@@ -11,6 +11,9 @@ mod followed;
 mod queue;
 mod symbols;
 
+use std::time::Instant;
+
+use crate::clock::Step;
 use crate::count::Words;
 use crate::{Error, Job, Result, Stage};
 use corpus::Corpus;
@@ -52,11 +55,13 @@ impl TrainOptions {
 pub fn train(counts: &impl Words, options: &TrainOptions, job: &Job) -> Result<Vec<Pair>> {
     let wanted = options.merges()?;
     job.begin(Stage::Merge, wanted as u64);
-    let mut corpus = Corpus::new(counts, job)?;
+    let clock = job.clock();
+    let mut corpus = clock.timed(Step::Corpus, || Corpus::new(counts, job))?;
     let mut symbols = Symbols::bytes();
     let mut merges = Vec::new();
     let floor = options.min_frequency.max(1);
-    let mut followed = Followed::new(&mut corpus, &symbols, job)?;
+    let mut followed = clock.timed(Step::FirstPairs, || Followed::new(&mut corpus, &symbols, job))?;
+    let begun = Instant::now();
     while merges.len() < wanted && followed.threshold() > floor {
         followed.begin_round(&mut corpus, &symbols, pairs_to_follow(merges.len()), floor, job)?;
         while merges.len() < wanted {
@@ -68,6 +73,7 @@ pub fn train(counts: &impl Words, options: &TrainOptions, job: &Job) -> Result<V
             job.advance(1);
         }
     }
+    clock.add(Step::Merges, begun.elapsed());
     Ok(merges)
 }
 
