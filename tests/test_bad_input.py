@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ import numpy as np
 import pytest
 import torch
 
+from cs336 import count_pretokens, merge_counts, train_bpe_from_counts
 from cs336.data import open_tokens, write_stories
 from cs336.errors import CheckpointError, ConfigError, CorpusError, DataError, FormatError, TextEncodingError
 from cs336.optim import AdamW
@@ -47,6 +49,9 @@ def begin_a_run(path: Path) -> None:
 READERS: dict[str, Callable[[Path], Any]] = {
     "train_bpe": lambda path: train_bpe(path, 300),
     "train_bpe of several": lambda path: train_bpe([GOOD, path], 300),
+    "count_pretokens": lambda path: count_pretokens(path, Path(tempfile.gettempdir()) / "new.counts"),
+    "merge_counts": lambda path: merge_counts(path, path.with_name("new.counts")),
+    "train_bpe_from_counts": lambda path: train_bpe_from_counts(path, 300),
     "open_tokens": open_tokens,
     "load_config": load_config,
     "load_checkpoint": lambda path: load_checkpoint(path, *model_and_optimizer()),
@@ -61,6 +66,7 @@ WRITERS: dict[str, Callable[[Path], Any]] = {
     "write_stories": lambda path: write_stories(path, count=20),
     "train": begin_a_run,
     "encode_file": lambda path: TOKENIZER.encode_file(GOOD, path),
+    "count_pretokens": lambda path: count_pretokens(GOOD, path),
     "Tokenizer.save": TOKENIZER.save,
     "Tokenizer.to_files": lambda path: TOKENIZER.to_files(path, path.with_name("merges.txt")),
     "Tokenizer.to_tiktoken": TOKENIZER.to_tiktoken,
@@ -120,6 +126,9 @@ def test_a_name_that_no_file_can_have(worker: Callable[[Path], Any], name: str, 
 
 EMPTY: dict[str, Error] = {
     "train_bpe": CorpusError,
+    "count_pretokens": CorpusError,
+    "merge_counts": FormatError,
+    "train_bpe_from_counts": FormatError,
     "open_tokens": DataError,
     "load_config": ConfigError,
     "load_checkpoint": CheckpointError,
@@ -132,6 +141,7 @@ EMPTY: dict[str, Error] = {
 NOT_UTF8: dict[str, Error] = EMPTY | {
     "train_bpe": TextEncodingError,
     "train_bpe of several": TextEncodingError,
+    "count_pretokens": TextEncodingError,
     "encode_file": TextEncodingError,
 }
 

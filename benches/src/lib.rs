@@ -106,7 +106,7 @@ pub fn count(text: &str, pattern: &str, threads: usize) -> Result<WordCounts> {
 
 /// The merges that a vocabulary of `vocab_size` entries, one of them special, is made of.
 pub fn merges(counts: &WordCounts, vocab_size: usize) -> Result<Vec<(u32, u32)>> {
-    train(counts, &TrainOptions { vocab_size, min_frequency: 1, special_tokens: 1 }, &Job::default())
+    train(counts, &TrainOptions { vocab_size, min_frequency: 1, special_tokens: 1, max_memory: None }, &Job::default())
 }
 
 /// A tokenizer trained on a text, with [`END_OF_TEXT`] as its special token.

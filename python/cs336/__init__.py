@@ -13,9 +13,10 @@ from cs336.extra import needs_extra
 
 if TYPE_CHECKING:
     from cs336.config import ModelConfig
+    from cs336.counts import count_pretokens, merge_counts, train_bpe_from_counts
     from cs336.generation import generate, generate_stream
     from cs336.nn import TransformerLM
-    from cs336.tokenizer import Tokenizer, train_bpe, train_bpe_from_iterator
+    from cs336.tokenizer import Tokenizer, train_bpe, train_bpe_from_iterator, train_bpe_with_report
     from cs336.training import train
 
 __all__ = [
@@ -24,22 +25,30 @@ __all__ = [
     "Tokenizer",
     "TransformerLM",
     "__version__",
+    "count_pretokens",
     "generate",
     "generate_stream",
+    "merge_counts",
     "train",
     "train_bpe",
+    "train_bpe_from_counts",
     "train_bpe_from_iterator",
+    "train_bpe_with_report",
 ]
 
 _HOME = {
     "ModelConfig": "cs336.config",
     "Tokenizer": "cs336.tokenizer",
     "TransformerLM": "cs336.nn",
+    "count_pretokens": "cs336.counts",
     "generate": "cs336.generation",
     "generate_stream": "cs336.generation",
+    "merge_counts": "cs336.counts",
     "train": "cs336.training",
     "train_bpe": "cs336.tokenizer",
+    "train_bpe_from_counts": "cs336.counts",
     "train_bpe_from_iterator": "cs336.tokenizer",
+    "train_bpe_with_report": "cs336.tokenizer",
 }
 
 

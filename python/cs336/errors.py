@@ -9,6 +9,7 @@ __all__ = [
     "CheckpointError",
     "ConfigError",
     "CorpusError",
+    "CountsMismatchError",
     "Cs336Error",
     "DataError",
     "DisallowedSpecialTokenError",
@@ -58,7 +59,11 @@ class TextEncodingError(Cs336Error, ValueError):
 
 
 class CorpusError(Cs336Error, ValueError):
-    """A corpus holds no text."""
+    """A corpus holds no text, or is not to be had as it is named."""
+
+
+class CountsMismatchError(Cs336Error, ValueError):
+    """Counts files that were not counted alike, and so can't be added up."""
 
 
 class TokenIdError(Cs336Error, ValueError):

@@ -2,9 +2,52 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import click
 
 PATH = click.Path(path_type=Path, readable=False)
 """Any path. Whether it can be read shows when it is read, and the message then says what to do."""
+
+_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kmgt]?)(i?)b?")
+
+
+def size_of(ctx: click.Context, param: click.Parameter, value: str | None) -> int | None:
+    """A number of bytes: 1000, 10kB, 1.5MB, 2GiB."""
+    if value is None:
+        return None
+    match = _SIZE.fullmatch(value.strip().lower())
+    if match is None or (match[3] and not match[2]):
+        raise click.BadParameter(f"{value!r} is no size; write a number of bytes, or one with kB, MB or GB", ctx, param)
+    unit: int = (1024 if match[3] else 1000) ** " kmgt".index(match[2] or " ")
+    return round(float(match[1]) * unit)
+
+
+special_token_option = click.option(
+    "--special-token",
+    "special_tokens",
+    multiple=True,
+    default=["<|endoftext|>"],
+    show_default=True,
+    help="A token that splits the text and is never merged; may be given several times.",
+)
+pattern_option = click.option(
+    "--pattern", default="gpt2", show_default=True, help="gpt2, cl100k, o200k, or a regular expression."
+)
+threads_option = click.option("--threads", type=click.IntRange(min=1), help="Threads; without it, one for each core.")
+max_memory_option = click.option(
+    "--max-memory",
+    metavar="SIZE",
+    callback=size_of,
+    help="Memory to take, such as 500MB or 2GiB; without it, three quarters of what is available.",
+)
+input_format_option = click.option(
+    "--format",
+    "input_format",
+    type=click.Choice(["text", "jsonl", "parquet"]),
+    help="What all inputs hold; without it, what each name says: .jsonl, .parquet, or else text.",
+)
+text_column_option = click.option(
+    "--text-column", default="text", show_default=True, help="The column of JSON Lines or Parquet that holds the text."
+)

@@ -3,23 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-import re
 from pathlib import Path
 
 import click
 
-from cs336.cli.options import PATH
+from cs336.cli.options import PATH, size_of
 from cs336.cli.show import json_option, show
-
-
-def size_of(ctx: click.Context, param: click.Parameter, value: str | None) -> int | None:
-    """A number of bytes: 1000, 10kB, 1.5MB, 2GB."""
-    if value is None:
-        return None
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([kmg]?)b?", value.lower())
-    if match is None:
-        raise click.BadParameter(f"{value!r} is no size; write a number of bytes, or one with kB, MB or GB", ctx, param)
-    return round(float(match[1]) * 1000.0 ** " kmg".index(match[2] or " "))
 
 
 @click.command()

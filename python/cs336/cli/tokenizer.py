@@ -1,4 +1,4 @@
-"""cs336 tokenizer train, encode, decode, inspect"""
+"""cs336 tokenizer train, encode, decode, inspect; what is about counts stands in cs336.cli.counts"""
 
 from __future__ import annotations
 
@@ -11,13 +11,23 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
+from cs336.cli import counts
 from cs336.cli.lazy import GroupInOrder
-from cs336.cli.options import PATH
+from cs336.cli.options import (
+    PATH,
+    input_format_option,
+    max_memory_option,
+    pattern_option,
+    special_token_option,
+    text_column_option,
+    threads_option,
+)
 from cs336.cli.show import json_option, readable, show
 from cs336.errors import CorpusError, DataError, TokenIdError
 from cs336.files import check_target, whole_file
 
 if TYPE_CHECKING:
+    from cs336.inputs import InputFormat
     from cs336.tokenizer import Tokenizer
 
 DECODE_BLOCK = 1 << 20
@@ -46,62 +56,99 @@ def command() -> None:
 
 
 @command.command()
-@click.argument("inputs", type=PATH, nargs=-1, required=True)
+@click.argument("inputs", type=PATH, nargs=-1)
+@counts.from_counts_option
 @click.option("--vocab-size", type=int, required=True, help="Entries: special tokens, 256 bytes, merges.")
 @click.option("--output", type=PATH, required=True, help="The tokenizer.json to write.")
-@click.option(
-    "--special-token",
-    "special_tokens",
-    multiple=True,
-    default=["<|endoftext|>"],
-    show_default=True,
-    help="A token that splits the text and is never merged; may be given several times.",
-)
-@click.option("--pattern", default="gpt2", show_default=True, help="gpt2, cl100k, o200k, or a regular expression.")
+@special_token_option
+@pattern_option
 @click.option("--min-frequency", type=int, default=1, show_default=True, help="Merge no pair that is rarer.")
-@click.option("--threads", type=click.IntRange(min=1), help="Threads; without it, one for each core.")
+@input_format_option
+@text_column_option
+@threads_option
+@max_memory_option
+@click.option("--progress", is_flag=True, help="Show progress also where standard error is no terminal, as lines.")
+@click.option("--profile", is_flag=True, help="Tell in more detail where the time went.")
 @json_option
+@click.pass_context
 def train(
+    ctx: click.Context,
     inputs: tuple[Path, ...],
+    from_counts: Path | None,
     vocab_size: int,
     output: Path,
     special_tokens: tuple[str, ...],
     pattern: str,
     min_frequency: int,
+    input_format: InputFormat | None,
+    text_column: str,
     threads: int | None,
+    max_memory: int | None,
+    progress: bool,
+    profile: bool,
     as_json: bool,
 ) -> None:
-    """Learn a tokenizer from text files.
+    """Learn a tokenizer from files of text.
 
-    Each file is a document, or several with special tokens between them.
+    An input is a file, a pattern in quotes ("data/*.txt"), or - for standard input. It may be compressed by gzip or
+    zstd. A text is a document, or several with special tokens between them; in JSON Lines (.jsonl) and Parquet
+    (.parquet) each row is one. Instead of inputs, --from-counts takes a file that `tokenizer count` made.
 
     \b
     Example: cs336 tokenizer train stories.txt --vocab-size 2000 --output tokenizer.json
+             cs336 tokenizer train "web/*.jsonl.zst" --vocab-size 32000 --output web.json
+             cs336 tokenizer train --from-counts my.counts --vocab-size 2000 --output my.json
     """
-    from cs336.tokenizer import train_bpe
+    from cs336.cli.summary import profile_of, summary_of, warnings_of
+    from cs336.counts import default_max_memory
+    from cs336.report import stage
+    from cs336.tokenizer import train_bpe_with_report
 
+    if from_counts is not None:
+        counts.train_from_counts(
+            ctx,
+            from_counts,
+            vocab_size,
+            output,
+            min_frequency=min_frequency,
+            max_memory=max_memory,
+            as_json=as_json,
+        )
+        return
+    if not inputs:
+        raise click.UsageError("give INPUTS, or --from-counts")
     check_target(output)
+    max_memory = default_max_memory() if max_memory is None else max_memory
     started = time.perf_counter()
-    tokenizer = train_bpe(
-        list(inputs),
+    tokenizer, report = train_bpe_with_report(
+        inputs,
         vocab_size,
         list(special_tokens),
         pattern=pattern,
         min_frequency=min_frequency,
+        input_format=input_format,
+        text_column=text_column,
         threads=threads,
-        progress=False if as_json else None,
+        max_memory=max_memory,
+        progress=True if progress else False if as_json else None,
     )
-    tokenizer.save(output)
-    summary = {
-        "tokenizer": str(output),
-        "corpus_bytes": sum(path.stat().st_size for path in inputs),
-        "vocab_size": tokenizer.vocab_size,
-        "merges": len(tokenizer.merges),
-        "ran_out_of_pairs": tokenizer.vocab_size < vocab_size,
-        "seconds": time.perf_counter() - started,
-        "longest_tokens": _longest(tokenizer, 5),
-    }
-    show(summary, as_json=as_json)
+    stages = list(report.stages)
+    with stage("saving", stages):
+        tokenizer.save(output)
+    report = dataclasses.replace(report, stages=tuple(stages))
+    seconds = time.perf_counter() - started
+    values: dict[str, Any] = {"tokenizer": str(output), "vocab_size": tokenizer.vocab_size}
+    values |= summary_of(report, seconds, as_json=as_json) | {"max_memory": max_memory}
+    values |= {"longest_tokens": longest(tokenizer, 5)}
+    if profile:
+        values |= profile_of(report, as_json=as_json)
+    show(values, as_json=as_json)
+    for warning in warnings_of(report, vocab_size, min_frequency):
+        click.echo(f"warning: {warning}", err=True)
+
+
+command.add_command(counts.count)
+command.add_command(counts.merge)
 
 
 @command.command()
@@ -208,7 +255,7 @@ def inspect(tokenizer_path: Path, text_path: Path | None, as_json: bool) -> None
         "special_tokens": tokenizer.special_tokens,
         "pattern": tokenizer.pattern,
         "hash": tokenizer.hash,
-        "longest_tokens": _longest(tokenizer, 10),
+        "longest_tokens": longest(tokenizer, 10),
     }
     if text_path is not None:
         text = text_path.read_bytes()
@@ -231,7 +278,8 @@ def _whole_number(word: str) -> int:
         raise TokenIdError(f"--ids takes whole numbers, and {word!r} is none") from None
 
 
-def _longest(tokenizer: Tokenizer, count: int) -> list[str]:
+def longest(tokenizer: Tokenizer, count: int) -> list[str]:
+    """The longest tokens but for the special ones, as people read them."""
     special = {token.encode() for token in tokenizer.special_tokens}
     ordinary = (token for token in tokenizer.vocab.values() if token not in special)
     return [readable(token) for token in sorted(ordinary, key=len, reverse=True)[:count]]

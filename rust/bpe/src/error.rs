@@ -20,6 +20,28 @@ pub enum Error {
         /// The system's reason.
         source: io::Error,
     },
+    /// The operating system refused a temporary file.
+    #[error("cannot keep counts in a temporary file in {}: {source}; {TEMPORARY_ADVICE}", folder.display())]
+    Temporary {
+        /// The folder for temporary files.
+        folder: PathBuf,
+        /// The system's reason.
+        source: io::Error,
+    },
+    /// Counts files that can't be added up.
+    #[error(
+        "{} and {} were not counted alike: {difference}; count both with the same pattern and special tokens",
+        one.display(),
+        other.display()
+    )]
+    CountsDiffer {
+        /// The first file.
+        one: PathBuf,
+        /// The one that differs from it.
+        other: PathBuf,
+        /// In what.
+        difference: String,
+    },
     /// A text file is not UTF-8.
     #[error(
         "{origin} is not UTF-8: invalid byte 0x{byte:02x} at byte offset {offset}; convert the text to UTF-8 first"
@@ -144,6 +166,9 @@ fn special_tokens(count: u64) -> String {
     format!("{count} special token{}", if count == 1 { "" } else { "s" })
 }
 
+/// What to do where the operating system refuses a temporary file.
+pub const TEMPORARY_ADVICE: &str = "free some space there, set TMPDIR to a folder with more, or raise max_memory";
+
 /// What to do where the operating system refuses a file.
 pub fn advice(kind: io::ErrorKind) -> &'static str {
     use io::ErrorKind::*;
@@ -161,9 +186,10 @@ pub fn advice(kind: io::ErrorKind) -> &'static str {
 }
 
 impl Error {
-    /// Wraps an I/O error with what was tried and where: `.map_err(Error::io("read", path))`.
+    /// Wraps an I/O error with what was tried and where: `.map_err(Error::io("read", path))`. An error of this crate
+    /// that came through a reader, as a damaged gzip file's does, comes out as it was.
     pub fn io(action: &'static str, path: impl AsRef<Path>) -> impl FnOnce(io::Error) -> Error {
         let path = path.as_ref().to_path_buf();
-        move |source| Error::Io { action, path, source }
+        move |source| source.downcast().unwrap_or_else(|source| Error::Io { action, path, source })
     }
 }

@@ -3,13 +3,16 @@
 #![warn(clippy::unwrap_used)]
 
 mod aside;
+mod available;
+pub mod clock;
 pub mod count;
 pub mod decode;
 pub mod encode;
 mod error;
 pub mod formats;
+pub mod input;
 mod job;
-mod memory;
+pub mod memory;
 pub mod pretokenize;
 pub mod reference;
 pub mod special;
@@ -17,7 +20,8 @@ pub mod tokenizer;
 pub mod train;
 pub mod vocab;
 
-pub use error::{Error, Result, advice};
+pub use available::default_max_memory;
+pub use error::{Error, Result, TEMPORARY_ADVICE, advice};
 pub use job::{Job, Progress, Stage};
 pub use tokenizer::{SpecialPolicy, Tokenizer};
 pub use vocab::Vocabulary;

@@ -17,7 +17,7 @@ fn counts_of(words: &[(Vec<u8>, u64)]) -> WordCounts {
 }
 
 fn options(merges: usize, min_frequency: u64) -> TrainOptions {
-    TrainOptions { vocab_size: 256 + merges, min_frequency, special_tokens: 0 }
+    TrainOptions { vocab_size: 256 + merges, min_frequency, special_tokens: 0, max_memory: None }
 }
 
 fn as_bytes(merges: &[Pair]) -> Vec<(Vec<u8>, Vec<u8>)> {
@@ -174,7 +174,7 @@ fn what_is_no_text_is_an_error() {
 
 #[test]
 fn a_vocabulary_without_room_for_the_bytes_is_refused() {
-    let options = TrainOptions { vocab_size: 256, min_frequency: 1, special_tokens: 1 };
+    let options = TrainOptions { vocab_size: 256, min_frequency: 1, special_tokens: 1, max_memory: None };
     let error = train(&WordCounts::default(), &options, &Job::default()).unwrap_err();
     assert!(matches!(error, Error::VocabSize { asked: 256, special: 1, minimum: 257 }));
     assert!(error.to_string().contains("256 bytes and 1 special token need at least 257"), "{error}");

@@ -1,8 +1,12 @@
 //! The core's errors as Python exceptions, mapped once.
 
-use std::io::ErrorKind::{AlreadyExists, IsADirectory};
+use std::io::{
+    self,
+    ErrorKind::{AlreadyExists, IsADirectory},
+};
+use std::path::Path;
 
-use cs336_bpe::{Error, advice};
+use cs336_bpe::{Error, TEMPORARY_ADVICE, advice};
 use pyo3::exceptions::{PyKeyboardInterrupt, PyOSError};
 use pyo3::prelude::*;
 
@@ -16,18 +20,12 @@ pub fn to_py(py: Python<'_>, error: Error) -> PyErr {
     let message = error.to_string();
     let class = match &error {
         Error::Io { source, path, action } => {
-            // What was found without asking the system may have a kind only.
-            let number = source.raw_os_error().or(match source.kind() {
-                IsADirectory => Some(EISDIR),
-                AlreadyExists => Some(EEXIST),
-                _ => None,
-            });
-            let Some(number) = number else { return std::io::Error::new(source.kind(), message).into() };
-            let reason = source.to_string();
-            let reason = reason.split(" (os error").next().unwrap_or_default();
-            let reason = format!("cannot {action}: {reason}; {}", advice(source.kind()));
-            return PyOSError::new_err((number, reason, path.clone().into_os_string()));
+            return os_error(source, path, &format!("cannot {action}"), advice(source.kind()), message);
         }
+        Error::Temporary { source, folder } => {
+            return os_error(source, folder, "cannot keep counts in a temporary file", TEMPORARY_ADVICE, message);
+        }
+        Error::CountsDiffer { .. } => "CountsMismatchError",
         Error::NotUtf8 { .. } => "TextEncodingError",
         Error::EmptyCorpus { .. } => "CorpusError",
         Error::Pattern { .. } => "PatternError",
@@ -44,6 +42,20 @@ pub fn to_py(py: Python<'_>, error: Error) -> PyErr {
         _ => return pyo3::exceptions::PyValueError::new_err(message),
     };
     named(py, class, message)
+}
+
+/// The system's refusal, with its number, which picks the subclass.
+fn os_error(source: &io::Error, path: &Path, what: &str, advice: &str, message: String) -> PyErr {
+    // What was found without asking the system may have a kind only.
+    let number = source.raw_os_error().or(match source.kind() {
+        IsADirectory => Some(EISDIR),
+        AlreadyExists => Some(EEXIST),
+        _ => None,
+    });
+    let Some(number) = number else { return io::Error::new(source.kind(), message).into() };
+    let reason = source.to_string();
+    let reason = reason.split(" (os error").next().unwrap_or_default();
+    PyOSError::new_err((number, format!("{what}: {reason}; {advice}"), path.as_os_str().to_owned()))
 }
 
 /// An exception of `cs336.errors` by its name.

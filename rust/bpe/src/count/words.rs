@@ -1,12 +1,17 @@
 //! Distinct pre-tokens with how often each occurs: one flat table, made for counting billions of short words.
 
+mod sorted;
+mod tally;
+
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::sync::LazyLock;
 
 use foldhash::fast::FixedState;
 
+pub(super) use tally::Tally;
+
 use crate::memory::prefer_huge_pages;
-use crate::{Error, Result};
+use crate::{Error, Job, Result};
 
 /// Words up to this many bytes are their own key.
 const INLINE: usize = 15;
@@ -36,9 +41,6 @@ impl Entry {
         self.key() == Key::default()
     }
 }
-
-/// How many words are looked up together: while one is compared, the lines of the next ones are on their way.
-const BATCH: usize = 64;
 
 /// Hashes differ from process to process, so that nobody can write a text whose words all fall into one place.
 static SEED: LazyLock<[u64; 2]> = LazyLock::new(|| [0, 1].map(|_| RandomState::new().build_hasher().finish() | 1));
@@ -92,11 +94,13 @@ pub struct WordCounts {
     /// Long words one behind the other, before each its length in 8 bytes.
     arena: Vec<u8>,
     seed: [u64; 2],
+    /// How many bytes it may take, the old and the new place of what grows counted both. One word always fits.
+    room: usize,
 }
 
 impl Default for WordCounts {
     fn default() -> Self {
-        Self { entries: Vec::new(), len: 0, shift: 64, arena: Vec::new(), seed: *SEED }
+        Self { entries: Vec::new(), len: 0, shift: 64, arena: Vec::new(), seed: *SEED, room: usize::MAX }
     }
 }
 
@@ -109,107 +113,6 @@ struct Lookup {
     end: usize,
 }
 
-/// How many of the most frequent words are counted in a table of their own, small enough for the nearest caches.
-const HOT: usize = 1 << 11;
-
-/// A frequent word, the only one of all with its hash's last bits.
-#[derive(Clone, Copy, Default)]
-struct Hot {
-    key: Key,
-    /// Since it came here.
-    count: u64,
-    /// Before it came here.
-    before: u64,
-}
-
-/// Counts words one by one, fast.
-pub(super) struct Tally {
-    words: WordCounts,
-    hot: Box<[Hot; HOT]>,
-    /// Words of the text under way that are not hot, to be looked up together.
-    waiting: [Lookup; BATCH],
-    len: usize,
-    outcome: Result<()>,
-}
-
-impl Tally {
-    pub fn new() -> Self {
-        let waiting = [Lookup { key: Key::default(), hash: 0, start: 0, end: 0 }; BATCH];
-        let hot = Box::new([Hot::default(); HOT]);
-        Self { words: WordCounts::default(), hot, waiting, len: 0, outcome: Ok(()) }
-    }
-
-    /// Counts `text[start..end]` once more. Which way it goes is no branch: nobody could predict it.
-    #[inline]
-    pub fn push(&mut self, text: &[u8], start: usize, end: usize) {
-        let (key, hash) = self.words.key(text, start, end);
-        let hot = &mut self.hot[hash as usize % HOT];
-        let is_hot = (hot.key.low ^ key.low) | (hot.key.high ^ key.high) == 0;
-        hot.count += u64::from(is_hot);
-        self.waiting[self.len] = Lookup { key, hash, start, end };
-        self.len += usize::from(!is_hot);
-        if self.len == BATCH {
-            self.flush(text);
-        }
-    }
-
-    /// Ends a text; the first error there was.
-    pub fn end_text(&mut self, text: &[u8]) -> Result<()> {
-        self.flush(text);
-        std::mem::replace(&mut self.outcome, Ok(()))
-    }
-
-    /// Brings everything into the table.
-    pub fn finish(mut self) -> Result<WordCounts> {
-        for at in 0..HOT {
-            let hot = self.hot[at];
-            self.cool(&hot);
-        }
-        self.outcome.map(|()| self.words)
-    }
-
-    #[inline(never)]
-    fn flush(&mut self, text: &[u8]) {
-        let waiting = std::mem::take(&mut self.len);
-        self.waiting[..waiting].iter().for_each(|lookup| self.words.prefetch(lookup.hash));
-        for at in 0..waiting {
-            let lookup = self.waiting[at];
-            match self.words.count(text, &lookup, 1) {
-                Ok(count) if !lookup.key.in_arena() => self.warm_up(&lookup, count),
-                Ok(_) => {}
-                Err(error) => self.fail(error),
-            }
-        }
-    }
-
-    /// Makes a word hot in place of one that is less frequent.
-    #[inline]
-    fn warm_up(&mut self, lookup: &Lookup, count: u64) {
-        let hot = &mut self.hot[lookup.hash as usize % HOT];
-        if count > 2 * (hot.before + hot.count) {
-            let cooled = std::mem::replace(hot, Hot { key: lookup.key, count: 0, before: count });
-            self.cool(&cooled);
-        }
-    }
-
-    #[cold]
-    fn cool(&mut self, hot: &Hot) {
-        if hot.count > 0 {
-            let bytes = hot.key.to_bytes();
-            if let Err(error) = self.words.add(inline(&bytes), hot.count) {
-                self.fail(error);
-            }
-        }
-    }
-
-    #[cold]
-    fn fail(&mut self, error: Error) {
-        if self.outcome.is_ok() {
-            self.outcome = Err(error);
-        }
-    }
-}
-
 impl WordCounts {
     /// Counts a word `times` more.
     pub fn add(&mut self, word: &[u8], times: u64) -> Result<()> {
@@ -218,9 +121,15 @@ impl WordCounts {
     }
 
     /// Adds all of another's counts.
-    pub fn merge(&mut self, other: &Self) -> Result<()> {
+    pub fn merge(&mut self, other: &Self, job: &Job) -> Result<()> {
+        const CHECK: usize = 1 << 16;
         self.arena.try_reserve(other.arena.len()).map_err(|_| out_of_memory(other.arena.len()))?;
-        other.iter().try_for_each(|(word, count)| self.add(word, count))
+        other.iter().enumerate().try_for_each(|(at, (word, count))| {
+            if at % CHECK == 0 {
+                job.check()?;
+            }
+            self.add(word, count)
+        })
     }
 
     /// The words with their counts, in no particular order.
@@ -252,6 +161,17 @@ impl WordCounts {
     /// The sum of all counts.
     pub fn total(&self) -> u128 {
         self.entries.iter().map(|entry| u128::from(entry.count)).sum()
+    }
+
+    /// How many bytes it takes.
+    pub(super) fn memory(&self) -> usize {
+        self.entries.capacity() * size_of::<Entry>() + self.arena.capacity()
+    }
+
+    /// Whether it may take so many bytes more.
+    fn check_room(&self, more: usize) -> Result<()> {
+        let needed = self.memory().saturating_add(more);
+        if needed <= self.room || self.is_empty() { Ok(()) } else { Err(out_of_memory(needed)) }
     }
 
     fn word<'s>(&'s self, entry: &'s Entry) -> &'s [u8] {
@@ -340,8 +260,8 @@ impl WordCounts {
         let mut start = 0;
         if lookup.key.in_arena() {
             let word = &text[lookup.start..lookup.end];
+            self.reserve_in_arena(word.len() + 8)?;
             start = self.arena.len() as u64;
-            self.arena.try_reserve(word.len() + 8).map_err(|_| out_of_memory(self.arena.len() + word.len()))?;
             self.arena.extend_from_slice(&(word.len() as u64).to_le_bytes());
             self.arena.extend_from_slice(word);
         }
@@ -350,9 +270,20 @@ impl WordCounts {
         Ok(())
     }
 
+    fn reserve_in_arena(&mut self, more: usize) -> Result<()> {
+        let needed = self.arena.len() + more;
+        if needed > self.arena.capacity() {
+            let size = needed.max(2 * self.arena.capacity());
+            self.check_room(size)?;
+            self.arena.try_reserve_exact(size - self.arena.len()).map_err(|_| out_of_memory(size))?;
+        }
+        Ok(())
+    }
+
     fn grow(&mut self) -> Result<()> {
         const LEAST: usize = 1 << 8;
         let size = (2 * self.entries.len()).max(LEAST);
+        self.check_room(size * size_of::<Entry>())?;
         let mut entries = Vec::new();
         entries.try_reserve_exact(size).map_err(|_| out_of_memory(size * size_of::<Entry>()))?;
         prefer_huge_pages(&mut entries);

@@ -1,6 +1,7 @@
 //! Files of tokenizers, one module a format: read and write.
 
 mod bytes;
+pub mod counts;
 pub mod gpt2;
 pub mod huggingface;
 mod layout;

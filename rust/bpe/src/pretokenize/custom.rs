@@ -34,25 +34,22 @@ impl Custom {
         &self.source
     }
 
-    /// Calls `f` on start and end of each match and of each stretch between two of them, in order.
+    /// Calls `f` on start and end of each match and of each stretch between two of them, in order, until it fails.
     ///
     /// The engine's own iterator passes over an empty match that touches the match before it; here it is an error.
-    pub fn for_each_span(&self, text: &str, mut f: impl FnMut(usize, usize)) -> Result<()> {
+    pub fn for_each_span(&self, text: &str, mut f: impl FnMut(usize, usize) -> Result<()>) -> Result<()> {
         let mut done = 0;
         while let Some(found) = self.regex.find_from_pos(text, done).map_err(|error| self.failed(&error))? {
             if found.start() == found.end() {
                 return Err(self.matches_nothing(&format!("at byte {} of a text", found.start())));
             }
             if done < found.start() {
-                f(done, found.start());
+                f(done, found.start())?;
             }
-            f(found.start(), found.end());
+            f(found.start(), found.end())?;
             done = found.end();
         }
-        if done < text.len() {
-            f(done, text.len());
-        }
-        Ok(())
+        if done < text.len() { f(done, text.len()) } else { Ok(()) }
     }
 
     /// Looks for a text in which the pattern matches the empty string. Without assertions it does so in the empty text

@@ -108,6 +108,14 @@ impl Pattern {
         !matches!(self.0, Kind::Custom(_))
     }
 
+    /// The compiled expression, unless the pattern is a named one.
+    pub(crate) fn custom(&self) -> Option<&Custom> {
+        match &self.0 {
+            Kind::Custom(custom) => Some(custom),
+            _ => None,
+        }
+    }
+
     /// Calls `f` on each pre-token in order; together they are the text.
     ///
     /// Only a custom pattern can fail: where the engine gives up, or where it matches the empty string after all.
@@ -132,7 +140,10 @@ impl Pattern {
                 start = end;
             }
             Ok(())
-        }, custom => custom.for_each_span(text, f))
+        }, custom => custom.for_each_span(text, |start, end| {
+            f(start, end);
+            Ok(())
+        }))
     }
 
     /// Calls `f` on those leading pre-tokens that no continuation of the text could change, and returns how many bytes

@@ -1,7 +1,7 @@
 //! All distinct words as symbols, one behind the other.
 
 use super::Pair;
-use crate::count::WordCounts;
+use crate::count::Words;
 use crate::memory::prefer_huge_pages;
 use crate::{Error, Job, Result};
 
@@ -39,9 +39,13 @@ pub struct Corpus {
 
 impl Corpus {
     /// The words of more than one byte.
-    pub fn new(counts: &WordCounts, job: &Job) -> Result<Self> {
-        let words = || counts.iter().filter(|(word, _)| word.len() > 1);
-        let (number, slots) = words().fold((0, 1), |(number, slots), (word, _)| (number + 1, slots + word.len() + 1));
+    pub fn new(counts: &impl Words, job: &Job) -> Result<Self> {
+        let (mut number, mut slots) = (0, 1);
+        for_each_word(counts, |word, _| {
+            number += 1;
+            slots += word.len() + 1;
+            Ok(())
+        })?;
         if slots > INSIDE as usize {
             let needed = (slots * size_of::<u32>()) as u64;
             return Err(Error::OutOfMemory { what: "more than 4 GiB of distinct pre-tokens", needed });
@@ -52,14 +56,15 @@ impl Corpus {
         corpus.weights.try_reserve_exact(number).map_err(full)?;
         prefer_huge_pages(&mut corpus.slots);
         corpus.slots.push(BORDER);
-        for (word, count) in words() {
+        for_each_word(counts, |word, count| {
             for part in word.chunks(CHECK) {
                 job.check()?;
                 corpus.slots.extend(part.iter().map(|&byte| u32::from(byte)));
             }
             corpus.slots.push(BORDER);
             corpus.weights.push(count);
-        }
+            Ok(())
+        })?;
         Ok(corpus)
     }
 
@@ -168,4 +173,9 @@ impl Corpus {
         self.slots[after - 1] = merged;
         Some(Around { left, right })
     }
+}
+
+/// Calls `f` on the words of more than one byte: in others there is nothing to merge.
+fn for_each_word(counts: &impl Words, mut f: impl FnMut(&[u8], u64) -> Result<()>) -> Result<()> {
+    counts.for_each(&mut |word, count| if word.len() > 1 { f(word, count) } else { Ok(()) })
 }

@@ -11,7 +11,10 @@ mod followed;
 mod queue;
 mod symbols;
 
-use crate::count::WordCounts;
+use std::time::Instant;
+
+use crate::clock::Step;
+use crate::count::Words;
 use crate::{Error, Job, Result, Stage};
 use corpus::Corpus;
 use followed::Followed;
@@ -29,6 +32,8 @@ pub struct TrainOptions {
     pub min_frequency: u64,
     /// How many special tokens the vocabulary holds.
     pub special_tokens: usize,
+    /// How many bytes merging may take; without it, as many as there are.
+    pub max_memory: Option<u64>,
 }
 
 impl TrainOptions {
@@ -47,14 +52,16 @@ impl TrainOptions {
 ///
 /// Each round merges the pair with the highest count; among equals the greater pair of byte strings, compared as
 /// `(bytes, bytes)`. Ends when the vocabulary is full, when no pair is left, or when none reaches `min_frequency`.
-pub fn train(counts: &WordCounts, options: &TrainOptions, job: &Job) -> Result<Vec<Pair>> {
+pub fn train(counts: &impl Words, options: &TrainOptions, job: &Job) -> Result<Vec<Pair>> {
     let wanted = options.merges()?;
     job.begin(Stage::Merge, wanted as u64);
-    let mut corpus = Corpus::new(counts, job)?;
+    let clock = job.clock();
+    let mut corpus = clock.timed(Step::Corpus, || Corpus::new(counts, job))?;
     let mut symbols = Symbols::bytes();
     let mut merges = Vec::new();
     let floor = options.min_frequency.max(1);
-    let mut followed = Followed::new(&mut corpus, &symbols, job)?;
+    let mut followed = clock.timed(Step::FirstPairs, || Followed::new(&mut corpus, &symbols, job))?;
+    let begun = Instant::now();
     while merges.len() < wanted && followed.threshold() > floor {
         followed.begin_round(&mut corpus, &symbols, pairs_to_follow(merges.len()), floor, job)?;
         while merges.len() < wanted {
@@ -66,6 +73,7 @@ pub fn train(counts: &WordCounts, options: &TrainOptions, job: &Job) -> Result<V
             job.advance(1);
         }
     }
+    clock.add(Step::Merges, begun.elapsed());
     Ok(merges)
 }
 

@@ -1,0 +1,147 @@
+"""cs336 tokenizer count, merge-counts, and train --from-counts"""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+from click.core import ParameterSource
+
+from cs336.cli.options import (
+    PATH,
+    input_format_option,
+    max_memory_option,
+    pattern_option,
+    special_token_option,
+    text_column_option,
+    threads_option,
+)
+from cs336.cli.show import json_option, show
+from cs336.files import check_target
+
+if TYPE_CHECKING:
+    from cs336.inputs import InputFormat
+
+from_counts_option = click.option(
+    "--from-counts", type=PATH, help="A counts file instead of INPUTS; it says pattern and special tokens, too."
+)
+
+
+@click.command()
+@click.argument("inputs", type=PATH, nargs=-1, required=True)
+@click.option("--output", type=PATH, required=True, help="The counts file to write, such as x.counts.")
+@special_token_option
+@pattern_option
+@input_format_option
+@text_column_option
+@threads_option
+@max_memory_option
+@json_option
+def count(
+    inputs: tuple[Path, ...],
+    output: Path,
+    special_tokens: tuple[str, ...],
+    pattern: str,
+    input_format: InputFormat | None,
+    text_column: str,
+    threads: int | None,
+    max_memory: int | None,
+    as_json: bool,
+) -> None:
+    """Count the pre-tokens of files of text, to train on the counts.
+
+    Inputs are those of `tokenizer train`. What does not fit into --max-memory goes to temporary files.
+
+    \b
+    Example: cs336 tokenizer count stories.txt --output stories.counts
+    """
+    from cs336.counts import count_pretokens, default_max_memory
+
+    check_target(output)
+    started = time.perf_counter()
+    max_memory = default_max_memory() if max_memory is None else max_memory
+    info = count_pretokens(
+        inputs,
+        output,
+        list(special_tokens),
+        pattern=pattern,
+        input_format=input_format,
+        text_column=text_column,
+        threads=threads,
+        max_memory=max_memory,
+        progress=False if as_json else None,
+    )
+    summary: dict[str, Any] = {"counts": str(output)} | _rows(dataclasses.asdict(info))
+    show(summary | {"max_memory": max_memory, "seconds": time.perf_counter() - started}, as_json=as_json)
+
+
+@click.command("merge-counts")
+@click.argument("inputs", type=PATH, nargs=-1, required=True)
+@click.option("--output", type=PATH, required=True, help="The counts file to write.")
+@json_option
+def merge(inputs: tuple[Path, ...], output: Path, as_json: bool) -> None:
+    """Add counts files up, as if all their texts were counted at once.
+
+    All must be counted with the same pattern and special tokens.
+
+    \b
+    Example: cs336 tokenizer merge-counts a.counts b.counts --output both.counts
+    """
+    from cs336.counts import merge_counts
+
+    check_target(output)
+    started = time.perf_counter()
+    info = dataclasses.asdict(merge_counts(inputs, output))
+    del info["spilled_runs"]
+    seconds = time.perf_counter() - started
+    show({"counts": str(output), "files": len(inputs)} | _rows(info) | {"seconds": seconds}, as_json=as_json)
+
+
+def _rows(info: dict[str, Any]) -> dict[str, Any]:
+    return info | {"special_tokens": list(info["special_tokens"])}
+
+
+def train_from_counts(
+    ctx: click.Context,
+    counts: Path,
+    vocab_size: int,
+    output: Path,
+    *,
+    min_frequency: int,
+    max_memory: int | None,
+    as_json: bool,
+) -> None:
+    """What ``train --from-counts`` does."""
+    from cs336.cli.tokenizer import longest
+    from cs336.counts import default_max_memory, read_info, train_bpe_from_counts
+
+    if ctx.params["inputs"]:
+        raise click.UsageError("give either INPUTS or --from-counts")
+    for name, option in (("pattern", "--pattern"), ("special_tokens", "--special-token")):
+        if ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE:
+            raise click.UsageError(f"{option} stands in the counts file; leave it out, or count again with it")
+    check_target(output)
+    started = time.perf_counter()
+    info = read_info(counts)
+    max_memory = default_max_memory() if max_memory is None else max_memory
+    progress = False if as_json else None
+    tokenizer = train_bpe_from_counts(
+        counts, vocab_size, min_frequency=min_frequency, max_memory=max_memory, progress=progress
+    )
+    tokenizer.save(output)
+    summary = {
+        "tokenizer": str(output),
+        "corpus_bytes": info.corpus_bytes,
+        "pre_tokens": info.pre_tokens,
+        "distinct": info.distinct,
+        "vocab_size": tokenizer.vocab_size,
+        "merges": len(tokenizer.merges),
+        "ran_out_of_pairs": tokenizer.vocab_size < vocab_size,
+        "max_memory": max_memory,
+        "seconds": time.perf_counter() - started,
+        "longest_tokens": longest(tokenizer, 5),
+    }
+    show(summary, as_json=as_json)

@@ -1,0 +1,201 @@
+//! Counting words one by one.
+
+use super::{Key, Lookup, WordCounts, inline};
+use crate::count::runs::{Run, Spill};
+use crate::{Error, Job, Result};
+
+/// How many words are looked up together: while one is compared, the lines of the next ones are on their way.
+const BATCH: usize = 64;
+
+/// How many words are brought over between two checks of whether to stop.
+const CHECK: usize = 1 << 16;
+
+/// How many of the most frequent words are counted in a table of their own, small enough for the nearest caches.
+const HOT: usize = 1 << 11;
+
+/// A frequent word, the only one of all with its hash's last bits.
+#[derive(Clone, Copy, Default)]
+struct Hot {
+    key: Key,
+    /// Since it came here.
+    count: u64,
+    /// Before it came here.
+    before: u64,
+}
+
+/// Counts words one by one, fast. What does not fit goes to runs.
+pub struct Tally<'j> {
+    words: WordCounts,
+    hot: Box<[Hot; HOT]>,
+    /// Words of the text under way that are not hot, to be looked up together.
+    waiting: [Lookup; BATCH],
+    len: usize,
+    outcome: Result<()>,
+    /// None where all must fit.
+    spill: Option<Spill>,
+    job: &'j Job,
+}
+
+impl<'j> Tally<'j> {
+    pub fn new(job: &'j Job) -> Self {
+        let waiting = [Lookup { key: Key::default(), hash: 0, start: 0, end: 0 }; BATCH];
+        let hot = Box::new([Hot::default(); HOT]);
+        Self { words: WordCounts::default(), hot, waiting, len: 0, outcome: Ok(()), spill: None, job }
+    }
+
+    /// One that takes `room` bytes and spills the rest.
+    pub fn within(room: usize, job: &'j Job) -> Self {
+        let mut tally = Self::new(job);
+        tally.words.room = room;
+        tally.spill = Some(Spill::default());
+        tally
+    }
+
+    /// Counts `text[start..end]` once more. Which way it goes is no branch: nobody could predict it.
+    #[inline]
+    pub fn push(&mut self, text: &[u8], start: usize, end: usize) {
+        let (key, hash) = self.words.key(text, start, end);
+        let hot = &mut self.hot[hash as usize % HOT];
+        let is_hot = (hot.key.low ^ key.low) | (hot.key.high ^ key.high) == 0;
+        hot.count += u64::from(is_hot);
+        self.waiting[self.len] = Lookup { key, hash, start, end };
+        self.len += usize::from(!is_hot);
+        if self.len == BATCH {
+            self.flush(text);
+        }
+    }
+
+    /// Ends a text; the first error there was.
+    pub fn end_text(&mut self, text: &[u8]) -> Result<()> {
+        self.flush(text);
+        std::mem::replace(&mut self.outcome, Ok(()))
+    }
+
+    /// Brings the hot words into the table.
+    pub fn settle(&mut self) -> Result<()> {
+        for hot in std::mem::replace(&mut *self.hot, [Hot::default(); HOT]) {
+            self.cool(&hot);
+        }
+        std::mem::replace(&mut self.outcome, Ok(()))
+    }
+
+    /// Adds all that another holds; both are settled. As long as neither has spilled, in memory.
+    pub fn absorb(&mut self, mut other: Self) -> Result<()> {
+        self.job.check()?;
+        if self.has_spilled() || other.has_spilled() {
+            self.spill()?;
+            other.spill()?;
+        } else {
+            if self.words.len < other.words.len {
+                std::mem::swap(self, &mut other);
+            }
+            let room = self.words.room.saturating_add(other.words.room);
+            self.words.room = room.saturating_sub(other.words.memory());
+            for (at, (word, count)) in other.words.iter().enumerate() {
+                if at % CHECK == 0 {
+                    self.job.check()?;
+                }
+                self.add(word, count)?;
+            }
+            self.words.room = room;
+        }
+        if let (Some(own), Some(others)) = (&mut self.spill, other.spill) {
+            own.take(others);
+        }
+        Ok(())
+    }
+
+    /// Everything in runs; none where it is all in the table.
+    pub fn runs(&mut self) -> Result<Vec<Run>> {
+        if self.has_spilled() {
+            self.spill()?;
+        }
+        Ok(self.spill.take().map(Spill::into_runs).unwrap_or_default())
+    }
+
+    /// The table.
+    pub fn into_words(mut self) -> WordCounts {
+        self.words.room = usize::MAX;
+        self.words
+    }
+
+    /// Whether nothing was counted. A word that became hot was in the table before, or is in a run.
+    pub fn is_empty(&self) -> bool {
+        self.words.is_empty() && !self.has_spilled()
+    }
+
+    fn has_spilled(&self) -> bool {
+        self.spill.as_ref().is_some_and(|spill| !spill.is_empty())
+    }
+
+    fn spill(&mut self) -> Result<()> {
+        self.spill.as_mut().map_or(Ok(()), |spill| spill.write(&mut self.words, self.job))
+    }
+
+    fn add(&mut self, word: &[u8], times: u64) -> Result<()> {
+        self.words.add(word, times).or_else(|refused| {
+            self.make_room(refused)?;
+            self.words.add(word, times)
+        })
+    }
+
+    /// Where a word did not fit, spills all others.
+    #[cold]
+    fn make_room(&mut self, refused: Error) -> Result<()> {
+        match (&refused, &mut self.spill) {
+            (Error::OutOfMemory { .. }, Some(spill)) if !self.words.is_empty() => {
+                spill.write(&mut self.words, self.job)
+            }
+            _ => Err(refused),
+        }
+    }
+
+    #[inline(never)]
+    fn flush(&mut self, text: &[u8]) {
+        let waiting = std::mem::take(&mut self.len);
+        self.waiting[..waiting].iter().for_each(|lookup| self.words.prefetch(lookup.hash));
+        for at in 0..waiting {
+            let lookup = self.waiting[at];
+            match self.words.count(text, &lookup, 1) {
+                Ok(count) if !lookup.key.in_arena() => self.warm_up(&lookup, count),
+                Ok(_) => {}
+                Err(refused) => self.count_again(text, &lookup, refused),
+            }
+        }
+    }
+
+    #[cold]
+    fn count_again(&mut self, text: &[u8], lookup: &Lookup, refused: Error) {
+        let counted = self.make_room(refused).and_then(|()| self.words.count(text, lookup, 1));
+        if let Err(error) = counted {
+            self.fail(error);
+        }
+    }
+
+    /// Makes a word hot in place of one that is less frequent.
+    #[inline]
+    fn warm_up(&mut self, lookup: &Lookup, count: u64) {
+        let hot = &mut self.hot[lookup.hash as usize % HOT];
+        if count > 2 * (hot.before + hot.count) {
+            let cooled = std::mem::replace(hot, Hot { key: lookup.key, count: 0, before: count });
+            self.cool(&cooled);
+        }
+    }
+
+    #[cold]
+    fn cool(&mut self, hot: &Hot) {
+        if hot.count > 0 {
+            let bytes = hot.key.to_bytes();
+            if let Err(error) = self.add(inline(&bytes), hot.count) {
+                self.fail(error);
+            }
+        }
+    }
+
+    #[cold]
+    fn fail(&mut self, error: Error) {
+        if self.outcome.is_ok() {
+            self.outcome = Err(error);
+        }
+    }
+}
