@@ -18,7 +18,15 @@ import pytest
 
 import cs336
 from cs336.counts import CountsInfo, default_max_memory, read_info
-from cs336.errors import ConfigError, CorpusError, CountsMismatchError, FormatError, PatternError, VocabularyError
+from cs336.errors import (
+    ConfigError,
+    CorpusError,
+    CountsMismatchError,
+    FormatError,
+    MemoryLimitError,
+    PatternError,
+    VocabularyError,
+)
 
 Call = Callable[[Callable[[], Any]], Any]
 
@@ -32,6 +40,10 @@ def write_words(path: Path, words: int, seed: int = 0) -> Path:
     rare = (str(choose.getrandbits(50)).translate(letters) for _ in range(words))
     path.write_text("".join(f"{word} the low lower lowest{END}\n" for word in rare), "utf-8")
     return path
+
+
+ENOUGH = 600_000
+"""Bytes that merging the words of three such texts takes, and a little more."""
 
 
 @pytest.fixture
@@ -59,7 +71,7 @@ def test_counted_apart_and_merged_is_counted_at_once(tmp_path: Path) -> None:
     assert merged == whole == read_info(tmp_path / "whole.counts")
     assert merged == CountsInfo("gpt2", (END,), sum(text.stat().st_size for text in texts), 3 * 2000 * 6, 6005)
     trained = cs336.train_bpe_from_counts(tmp_path / "merged.counts", 400)
-    assert trained == cs336.train_bpe(texts, 400, [END]) == cs336.train_bpe(texts, 400, [END], max_memory=0)
+    assert trained == cs336.train_bpe(texts, 400, [END]) == cs336.train_bpe(texts, 400, [END], max_memory=ENOUGH)
     frequent = cs336.train_bpe_from_counts(tmp_path / "merged.counts", 400, min_frequency=500)
     assert frequent == cs336.train_bpe(texts, 400, [END], min_frequency=500) != trained
 
@@ -67,7 +79,9 @@ def test_counted_apart_and_merged_is_counted_at_once(tmp_path: Path) -> None:
 def test_an_iterable_in_little_memory(tmp_path: Path) -> None:
     texts = [write_words(tmp_path / "text.txt", 2000, seed).read_text("utf-8") for seed in range(3)]
     expected = cs336.train_bpe_from_iterator(texts, 400, [END])
-    assert cs336.train_bpe_from_iterator(texts, 400, [END], max_memory=0, threads=2) == expected
+    assert cs336.train_bpe_from_iterator(texts, 400, [END], max_memory=ENOUGH, threads=2) == expected
+    with pytest.raises(MemoryLimitError, match=r"merging so many distinct pre-tokens needs [0-9]+ bytes"):
+        cs336.train_bpe_from_iterator(texts, 400, [END], max_memory=0)
 
 
 def test_a_counts_file_says_pattern_and_special_tokens(tmp_path: Path) -> None:

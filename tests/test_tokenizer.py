@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cs336 import reference
+from cs336.counts import count_pretokens
 from cs336.errors import (
     DisallowedSpecialTokenError,
     FormatError,
@@ -163,6 +164,7 @@ def test_a_lone_surrogate_is_an_error_of_what_it_stands_in(tokenizer: Tokenizer,
     plain.to_tiktoken(ranks)
     for work in (
         lambda: train_bpe(text, 300, [END, lone]),
+        lambda: count_pretokens(text, tmp_path / "text.counts", [END, lone]),
         lambda: train_bpe_from_iterator([TEXT], 300, [lone]),
         lambda: Tokenizer(BYTES, [], [lone]),
         lambda: Tokenizer.from_files(vocab, merges, [lone]),
@@ -174,6 +176,7 @@ def test_a_lone_surrogate_is_an_error_of_what_it_stands_in(tokenizer: Tokenizer,
             work()
     for work in (
         lambda: train_bpe(text, 300, pattern=lone),
+        lambda: count_pretokens(text, tmp_path / "text.counts", pattern=lone),
         lambda: train_bpe_from_iterator([TEXT], 300, pattern=lone),
         lambda: Tokenizer(BYTES, [], pattern=lone),
         lambda: Tokenizer.from_files(vocab, merges, pattern=lone),

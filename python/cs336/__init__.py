@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from cs336.counts import count_pretokens, merge_counts, train_bpe_from_counts
     from cs336.generation import generate, generate_stream
     from cs336.nn import TransformerLM
-    from cs336.tokenizer import Tokenizer, train_bpe, train_bpe_from_iterator
+    from cs336.tokenizer import Tokenizer, train_bpe, train_bpe_from_iterator, train_bpe_with_report
     from cs336.training import train
 
 __all__ = [
@@ -33,6 +33,7 @@ __all__ = [
     "train_bpe",
     "train_bpe_from_counts",
     "train_bpe_from_iterator",
+    "train_bpe_with_report",
 ]
 
 _HOME = {
@@ -47,6 +48,7 @@ _HOME = {
     "train_bpe": "cs336.tokenizer",
     "train_bpe_from_counts": "cs336.counts",
     "train_bpe_from_iterator": "cs336.tokenizer",
+    "train_bpe_with_report": "cs336.tokenizer",
 }
 
 

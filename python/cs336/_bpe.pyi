@@ -6,21 +6,23 @@ from typing import Any, Self, final
 
 import numpy as np
 from numpy.typing import NDArray
-from typing_extensions import disjoint_base
+from typing_extensions import Buffer, disjoint_base
 
 __all__ = [
     "DecodeStream",
     "StreamEncoder",
     "Tokenizer",
     "__version__",
-    "count_files",
+    "count_corpus",
     "default_max_memory",
     "encode_file",
     "from_parts",
+    "input_format",
     "load_gpt2",
     "load_huggingface",
     "load_native",
     "load_tiktoken",
+    "memory",
     "merge_counts",
     "pattern_regex",
     "read_counts",
@@ -28,9 +30,8 @@ __all__ = [
     "save_huggingface",
     "save_native",
     "save_tiktoken",
+    "train_corpus",
     "train_counts",
-    "train_documents",
-    "train_files",
 ]
 
 __version__: str
@@ -39,6 +40,9 @@ _Report = Callable[[str, int, int | None], object]
 
 # Pattern, special tokens, bytes of text, pre-tokens, distinct ones, and the runs that were spilled.
 _Counts = tuple[str, list[str], int, int, int, int]
+# Bytes of text, documents, pre-tokens, distinct ones; stages with seconds and peak memory; steps with seconds; seconds
+# that each thread counted.
+_Numbers = tuple[int, int, int, int, list[tuple[str, float, int | None]], list[tuple[str, float]], list[float]]
 
 @disjoint_base
 class Tokenizer:
@@ -110,7 +114,7 @@ def from_parts(
 def load_native(path: str | os.PathLike[str]) -> Tokenizer: ...
 def save_native(tokenizer: Tokenizer, path: str | os.PathLike[str]) -> None: ...
 def load_gpt2(
-    vocab: str | os.PathLike[str], merges: str | os.PathLike[str], special: Sequence[str], pattern: str
+    vocab: str | os.PathLike[str], merges: str | os.PathLike[str], special: Iterable[str], pattern: str
 ) -> Tokenizer: ...
 def save_gpt2(tokenizer: Tokenizer, vocab: str | os.PathLike[str], merges: str | os.PathLike[str]) -> None: ...
 def load_tiktoken(path: str | os.PathLike[str], special: Sequence[tuple[str, int]], pattern: str) -> Tokenizer: ...
@@ -126,31 +130,35 @@ def encode_file(
     threads: int | None,
     progress: _Report | None,
 ) -> tuple[int, int, int, str]: ...
-def train_files(
+def train_corpus(
     paths: Sequence[str | os.PathLike[str]],
+    documents: Iterable[str | tuple[Buffer, Buffer, int]] | None,
+    documents_size: int | None,
+    origin: str | None,
+    input_format: str | None,
+    text_column: str,
     vocab_size: int,
-    special_tokens: Sequence[str],
+    special_tokens: Iterable[str],
     pattern: str,
     min_frequency: int,
+    max_token_length: int | None,
+    extend: Tokenizer | None,
     threads: int | None,
     max_memory: int | None,
     progress: _Report | None,
-) -> Tokenizer: ...
-def train_documents(
-    texts: Iterable[str],
-    vocab_size: int,
-    special_tokens: Sequence[str],
-    pattern: str,
-    min_frequency: int,
-    threads: int | None,
-    max_memory: int | None,
-    progress: _Report | None,
-) -> Tokenizer: ...
+) -> tuple[Tokenizer, _Numbers]: ...
+def input_format(path: str | os.PathLike[str]) -> str: ...
+def memory() -> tuple[int | None, int | None]: ...
 def default_max_memory() -> int: ...
-def count_files(
+def count_corpus(
     paths: Sequence[str | os.PathLike[str]],
+    documents: Iterable[str | tuple[Buffer, Buffer, int]] | None,
+    documents_size: int | None,
+    origin: str | None,
+    input_format: str | None,
+    text_column: str,
     output: str | os.PathLike[str],
-    special_tokens: Sequence[str],
+    special_tokens: Iterable[str],
     pattern: str,
     threads: int | None,
     max_memory: int | None,
@@ -162,6 +170,9 @@ def train_counts(
     path: str | os.PathLike[str],
     vocab_size: int,
     min_frequency: int,
+    max_token_length: int | None,
+    extend: Tokenizer | None,
+    threads: int | None,
     max_memory: int | None,
     progress: _Report | None,
 ) -> Tokenizer: ...

@@ -5,13 +5,13 @@ What stands in such a file is described in ``docs/formats.md``.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from cs336 import _bpe
+from cs336.inputs import InputFormat, StrPath, corpus_of, expand
 from cs336.progress import reporting
-from cs336.tokenizer import Progress, StrPath, Tokenizer, check_options
+from cs336.tokenizer import Progress, Tokenizer, check_options
 
 __all__ = ["CountsInfo", "count_pretokens", "default_max_memory", "merge_counts", "read_info", "train_bpe_from_counts"]
 
@@ -43,27 +43,29 @@ def count_pretokens(
     special_tokens: Iterable[str] = (),
     *,
     pattern: str = "gpt2",
+    input_format: InputFormat | None = None,
+    text_column: str = "text",
     threads: int | None = None,
     max_memory: int | None = None,
     progress: Progress = None,
 ) -> CountsInfo:
-    """Count the pre-tokens of text files, each of them a document, and write a counts file.
+    """Count the pre-tokens of the files that ``train_bpe`` takes, and write a counts file.
 
     The same texts with the same options give the same bytes, however many threads count in however little memory.
     """
-    special = check_options(special_tokens, threads=threads, max_memory=max_memory)
-    files = [paths] if isinstance(paths, str | os.PathLike) else list(paths)
+    check_options(threads=threads, max_memory=max_memory)
+    corpus = corpus_of(paths, input_format, text_column)
     with reporting(progress) as report:
-        return _info(_bpe.count_files(files, output, special, pattern, threads, max_memory, report))
+        return _info(_bpe.count_corpus(*corpus, output, special_tokens, pattern, threads, max_memory, report))
 
 
 def merge_counts(paths: StrPath | Sequence[StrPath], output: StrPath) -> CountsInfo:
-    """Add counts files up: the result is the file that counting all their texts at once would give, byte by byte.
+    """Add counts files up, also those that a pattern names (``"parts/*.counts"``).
 
+    The result is the file that counting all their texts at once would give, byte by byte.
     CountsMismatchError where two differ in pattern or special tokens.
     """
-    files = [paths] if isinstance(paths, str | os.PathLike) else list(paths)
-    return _info(_bpe.merge_counts(files, output))
+    return _info(_bpe.merge_counts(expand(paths), output))
 
 
 def read_info(path: StrPath) -> CountsInfo:
@@ -76,13 +78,23 @@ def train_bpe_from_counts(
     vocab_size: int,
     *,
     min_frequency: int = 1,
+    max_token_length: int | None = None,
+    extend: Tokenizer | None = None,
+    threads: int | None = None,
     max_memory: int | None = None,
     progress: Progress = None,
 ) -> Tokenizer:
     """Learn the tokenizer that ``train_bpe`` learns from the texts; the file says pattern and special tokens."""
-    check_options((), vocab_size=vocab_size, min_frequency=min_frequency, max_memory=max_memory)
+    check_options(
+        vocab_size=vocab_size,
+        min_frequency=min_frequency,
+        max_token_length=max_token_length,
+        threads=threads,
+        max_memory=max_memory,
+    )
+    options = (vocab_size, min_frequency, max_token_length, extend, threads, max_memory)
     with reporting(progress) as report:
-        return Tokenizer(_bpe.train_counts(path, vocab_size, min_frequency, max_memory, report))
+        return Tokenizer(_bpe.train_counts(path, *options, report))
 
 
 def _info(written: tuple[str, list[str], int, int, int, int]) -> CountsInfo:

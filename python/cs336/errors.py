@@ -59,7 +59,7 @@ class TextEncodingError(Cs336Error, ValueError):
 
 
 class CorpusError(Cs336Error, ValueError):
-    """A corpus holds no text."""
+    """A corpus holds no text, or is not to be had as it is named."""
 
 
 class CountsMismatchError(Cs336Error, ValueError):

@@ -5,22 +5,30 @@ What it promises stands in ``docs/tokenizer.md``. Neither numpy nor rich is impo
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self, TypeAlias
 
 from cs336 import _bpe
 from cs336.errors import ConfigError, TokenIdError, UnrepresentableError
+from cs336.inputs import InputFormat, StrPath, corpus_of
 from cs336.progress import reporting
+from cs336.report import StageReport, TrainReport
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import DTypeLike, NDArray
 
-__all__ = ["EncodeFileStats", "Tokenizer", "train_bpe", "train_bpe_from_iterator"]
+__all__ = [
+    "EncodeFileStats",
+    "StageReport",
+    "Tokenizer",
+    "TrainReport",
+    "train_bpe",
+    "train_bpe_from_iterator",
+    "train_bpe_with_report",
+]
 
-StrPath: TypeAlias = str | os.PathLike[str]
 Special: TypeAlias = str | Iterable[str]
 Progress: TypeAlias = bool | Callable[[str, int, int | None], object] | None
 
@@ -55,7 +63,8 @@ class Tokenizer(_bpe.Tokenizer):
         pattern: str = "gpt2",
     ) -> Self:
         """Read GPT-2's ``vocab.json`` and ``merges.txt``, which carry neither pattern nor special tokens."""
-        return cls(_bpe.load_gpt2(vocab_filepath, merges_filepath, _tokens(special_tokens), pattern))
+        special = () if special_tokens is None else special_tokens
+        return cls(_bpe.load_gpt2(vocab_filepath, merges_filepath, special, pattern))
 
     def to_files(self, vocab_filepath: StrPath, merges_filepath: StrPath) -> None:
         """Write GPT-2's ``vocab.json`` and ``merges.txt``, both or none.
@@ -190,37 +199,27 @@ def _restore(cls: type[Tokenizer], *parts: Any) -> Tokenizer:
     return cls(_bpe.from_parts(*parts))
 
 
-def _tokens(special_tokens: Iterable[str] | None) -> list[str]:
-    if isinstance(special_tokens, str | bytes):
-        raise TypeError(f"special_tokens must be a list of str, not a single {type(special_tokens).__name__}")
-    tokens = list(special_tokens or ())
-    for token in tokens:
-        if not isinstance(token, str):
-            raise TypeError(f"a special token must be str, not {type(token).__name__}")
-    return tokens
-
-
 def _check_threads(threads: int | None) -> None:
     if threads is not None and threads < 1:
         raise ConfigError(f"threads must be at least 1, not {threads}")
 
 
 def check_options(
-    special_tokens: Iterable[str],
     *,
     vocab_size: int = 0,
     min_frequency: int = 0,
+    max_token_length: int | None = None,
     threads: int | None = None,
     max_memory: int | None = None,
-) -> list[str]:
-    """The special tokens as a list; raises where any option of training can't be what it is."""
-    for name, value in (("vocab_size", vocab_size), ("min_frequency", min_frequency)):
+) -> None:
+    """Raise ConfigError where any option of training can't be what it is."""
+    limits = (("vocab_size", vocab_size), ("min_frequency", min_frequency), ("max_token_length", max_token_length or 0))
+    for name, value in limits:
         if value < 0:
             raise ConfigError(f"{name} must not be negative, but is {value}")
     _check_threads(threads)
     if max_memory is not None and not 0 <= max_memory < 1 << 64:
         raise ConfigError(f"max_memory is a number of bytes, not {max_memory}")
-    return _tokens(special_tokens)
 
 
 def train_bpe(
@@ -230,24 +229,72 @@ def train_bpe(
     *,
     pattern: str = "gpt2",
     min_frequency: int = 1,
+    max_token_length: int | None = None,
+    extend: Tokenizer | None = None,
+    input_format: InputFormat | None = None,
+    text_column: str = "text",
     threads: int | None = None,
     max_memory: int | None = None,
     progress: Progress = None,
 ) -> Tokenizer:
-    """Learn a tokenizer from text files, each of them a document.
+    """Learn a tokenizer from files: texts, each of them a document; JSON Lines and Parquet, each row a document.
 
-    Ids: special tokens in the order given, the 256 bytes, the merges. Of pairs that are equally frequent the greater
-    one is merged first, so the result does not depend on threads. ``max_memory``, in bytes: what does not fit while
-    counting goes to temporary files; None takes three quarters of what is available. ``progress``: None shows a bar
-    on a terminal.
+    A path may be a pattern (``"data/*.txt"``) or ``"-"``, standard input, and a file may be compressed by gzip or zstd.
+    ``input_format`` is "text", "jsonl" or "parquet"; without it, what each name says. Ids: special tokens in the order
+    given, the 256 bytes, the merges. Of pairs that are equally frequent the greater one is merged first, so the result
+    does not depend on threads. Pairs rarer than ``min_frequency`` are not merged, nor those that make a token of more
+    than ``max_token_length`` bytes. With ``extend`` training goes on from that tokenizer: its ids and merges stay, new
+    ones follow, and its own special tokens and pattern cut the text. ``max_memory``, in bytes: what does not fit while
+    counting goes to temporary files; None takes three quarters of what is available. ``progress``: None shows it on
+    terminals and in notebooks, True
+    everywhere.
     """
-    special = check_options(
-        special_tokens, vocab_size=vocab_size, min_frequency=min_frequency, threads=threads, max_memory=max_memory
+    tokenizer, _ = train_bpe_with_report(
+        paths,
+        vocab_size,
+        special_tokens,
+        pattern=pattern,
+        min_frequency=min_frequency,
+        max_token_length=max_token_length,
+        extend=extend,
+        input_format=input_format,
+        text_column=text_column,
+        threads=threads,
+        max_memory=max_memory,
+        progress=progress,
     )
-    files = [paths] if isinstance(paths, str | os.PathLike) else list(paths)
+    return tokenizer
+
+
+def train_bpe_with_report(
+    paths: StrPath | Sequence[StrPath],
+    vocab_size: int,
+    special_tokens: Iterable[str] = (),
+    *,
+    pattern: str = "gpt2",
+    min_frequency: int = 1,
+    max_token_length: int | None = None,
+    extend: Tokenizer | None = None,
+    input_format: InputFormat | None = None,
+    text_column: str = "text",
+    threads: int | None = None,
+    max_memory: int | None = None,
+    progress: Progress = None,
+) -> tuple[Tokenizer, TrainReport]:
+    """As ``train_bpe``, and tell where time and memory went."""
+    check_options(
+        vocab_size=vocab_size,
+        min_frequency=min_frequency,
+        max_token_length=max_token_length,
+        threads=threads,
+        max_memory=max_memory,
+    )
+    special_tokens, pattern = _cut_as(extend, special_tokens, pattern)
+    corpus = corpus_of(paths, input_format, text_column)
+    options = (vocab_size, special_tokens, pattern, min_frequency, max_token_length, extend, threads, max_memory)
     with reporting(progress) as report:
-        options = (vocab_size, special, pattern, min_frequency, threads, max_memory)
-        return Tokenizer(_bpe.train_files(files, *options, report))
+        trained, numbers = _bpe.train_corpus(*corpus, *options, report)
+    return Tokenizer(trained), _report(numbers, trained, vocab_size)
 
 
 def train_bpe_from_iterator(
@@ -257,16 +304,49 @@ def train_bpe_from_iterator(
     *,
     pattern: str = "gpt2",
     min_frequency: int = 1,
+    max_token_length: int | None = None,
+    extend: Tokenizer | None = None,
     threads: int | None = None,
     max_memory: int | None = None,
     progress: Progress = None,
 ) -> Tokenizer:
     """Learn a tokenizer from texts in memory, each of them a document; otherwise as ``train_bpe``."""
-    special = check_options(
-        special_tokens, vocab_size=vocab_size, min_frequency=min_frequency, threads=threads, max_memory=max_memory
+    check_options(
+        vocab_size=vocab_size,
+        min_frequency=min_frequency,
+        max_token_length=max_token_length,
+        threads=threads,
+        max_memory=max_memory,
     )
+    special_tokens, pattern = _cut_as(extend, special_tokens, pattern)
     if isinstance(texts, str):
         raise TypeError("texts must be an iterable of str, one per document, not a single str")
+    origin = "the iterable of texts"
     with reporting(progress) as report:
-        options = (vocab_size, special, pattern, min_frequency, threads, max_memory)
-        return Tokenizer(_bpe.train_documents(texts, *options, report))
+        options = (vocab_size, special_tokens, pattern, min_frequency, max_token_length, extend, threads, max_memory)
+        trained, _ = _bpe.train_corpus([], texts, None, origin, None, "", *options, report)
+    return Tokenizer(trained)
+
+
+def _cut_as(extend: Tokenizer | None, special_tokens: Iterable[str], pattern: str) -> tuple[Iterable[str], str]:
+    """What cuts the text: what the caller says, or the tokenizer that training goes on from."""
+    if extend is None:
+        return special_tokens, pattern
+    if list(special_tokens) or pattern not in ("gpt2", extend.pattern):
+        raise ConfigError("training goes on with the tokenizer's own special tokens and pattern; leave them out")
+    return extend.special_tokens, extend.pattern
+
+
+def _report(numbers: Any, tokenizer: _bpe.Tokenizer, wanted: int) -> TrainReport:
+    corpus_bytes, documents, pretokens, distinct, stages, steps, threads = numbers
+    return TrainReport(
+        corpus_bytes=corpus_bytes,
+        documents=documents,
+        pretokens=pretokens,
+        distinct_pretokens=distinct,
+        merges=tokenizer.vocab_size - 256 - len(tokenizer.special_tokens),
+        ran_out_of_pairs=tokenizer.vocab_size < wanted,
+        stages=tuple(StageReport(*stage) for stage in stages),
+        steps=dict(steps),
+        thread_seconds=tuple(threads),
+    )

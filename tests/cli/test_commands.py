@@ -119,6 +119,7 @@ BAD_TRAINING = {
     "negative vocabulary": (["text.txt", "--vocab-size", "-1"], "vocab_size must not be negative"),
     "negative frequency": (["text.txt", "--min-frequency", "-1"], "min_frequency must not be negative"),
     "special token that is no text": (["text.txt", "--special-token", "\udcff"], "special token"),
+    "column that is no text": (["text.txt", "--text-column", "\udcff"], "column"),
     "no folder for the output": (["text.txt", "--output", "nowhere/t.json"], "nowhere"),
 }
 

@@ -51,11 +51,11 @@ BAD = {
     "two inputs": (["train", "a.txt", "--from-counts", "a.counts", "--vocab-size", "300"], "either INPUTS or"),
     "a pattern": (
         ["train", "--from-counts", "a.counts", "--vocab-size", "300", "--pattern", "gpt2"],
-        "--pattern stands",
+        "leave --pattern out: the counts file says it",
     ),
     "a special token": (
         ["train", "--from-counts", "a.counts", "--vocab-size", "300", "--special-token", "<e>"],
-        "--special-token stands in the counts file",
+        "leave --special-token out: the counts file says it",
     ),
     "text for counts": (["train", "--from-counts", "a.txt", "--vocab-size", "300"], "not a valid counts file"),
     "no size": (["count", "a.txt", "--max-memory", "much"], "'much' is no size"),

@@ -5,14 +5,25 @@ from __future__ import annotations
 import dataclasses
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 from click.core import ParameterSource
 
-from cs336.cli.options import PATH, max_memory_option, pattern_option, special_token_option, threads_option
+from cs336.cli.options import (
+    PATH,
+    input_format_option,
+    max_memory_option,
+    pattern_option,
+    special_token_option,
+    text_column_option,
+    threads_option,
+)
 from cs336.cli.show import json_option, show
 from cs336.files import check_target
+
+if TYPE_CHECKING:
+    from cs336.inputs import InputFormat
 
 from_counts_option = click.option(
     "--from-counts", type=PATH, help="A counts file instead of INPUTS; it says pattern and special tokens, too."
@@ -24,6 +35,8 @@ from_counts_option = click.option(
 @click.option("--output", type=PATH, required=True, help="The counts file to write, such as x.counts.")
 @special_token_option
 @pattern_option
+@input_format_option
+@text_column_option
 @threads_option
 @max_memory_option
 @json_option
@@ -32,14 +45,15 @@ def count(
     output: Path,
     special_tokens: tuple[str, ...],
     pattern: str,
+    input_format: InputFormat | None,
+    text_column: str,
     threads: int | None,
     max_memory: int | None,
     as_json: bool,
 ) -> None:
-    """Count the pre-tokens of text files, to train on the counts.
+    """Count the pre-tokens of files of text, to train on the counts.
 
-    Each file is a document, or several with special tokens between them. What does not fit into --max-memory goes to
-    temporary files.
+    Inputs are those of `tokenizer train`. What does not fit into --max-memory goes to temporary files.
 
     \b
     Example: cs336 tokenizer count stories.txt --output stories.counts
@@ -50,10 +64,12 @@ def count(
     started = time.perf_counter()
     max_memory = default_max_memory() if max_memory is None else max_memory
     info = count_pretokens(
-        list(inputs),
+        inputs,
         output,
         list(special_tokens),
         pattern=pattern,
+        input_format=input_format,
+        text_column=text_column,
         threads=threads,
         max_memory=max_memory,
         progress=False if as_json else None,
@@ -78,7 +94,7 @@ def merge(inputs: tuple[Path, ...], output: Path, as_json: bool) -> None:
 
     check_target(output)
     started = time.perf_counter()
-    info = dataclasses.asdict(merge_counts(list(inputs), output))
+    info = dataclasses.asdict(merge_counts(inputs, output))
     del info["spilled_runs"]
     seconds = time.perf_counter() - started
     show({"counts": str(output), "files": len(inputs)} | _rows(info) | {"seconds": seconds}, as_json=as_json)
@@ -88,6 +104,13 @@ def _rows(info: dict[str, Any]) -> dict[str, Any]:
     return info | {"special_tokens": list(info["special_tokens"])}
 
 
+def refuse_cuts(ctx: click.Context, reason: str) -> None:
+    """Refuse options that cut the text where something else says how."""
+    for name, option in (("pattern", "--pattern"), ("special_tokens", "--special-token")):
+        if ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE:
+            raise click.UsageError(f"leave {option} out: {reason}")
+
+
 def train_from_counts(
     ctx: click.Context,
     counts: Path,
@@ -95,25 +118,34 @@ def train_from_counts(
     output: Path,
     *,
     min_frequency: int,
+    max_token_length: int | None,
+    extend: Path | None,
+    threads: int | None,
     max_memory: int | None,
     as_json: bool,
 ) -> None:
     """What ``train --from-counts`` does."""
     from cs336.cli.tokenizer import longest
     from cs336.counts import default_max_memory, read_info, train_bpe_from_counts
+    from cs336.tokenizer import Tokenizer
 
     if ctx.params["inputs"]:
         raise click.UsageError("give either INPUTS or --from-counts")
-    for name, option in (("pattern", "--pattern"), ("special_tokens", "--special-token")):
-        if ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE:
-            raise click.UsageError(f"{option} stands in the counts file; leave it out, or count again with it")
+    refuse_cuts(ctx, "the counts file says it, or count again")
     check_target(output)
     started = time.perf_counter()
     info = read_info(counts)
     max_memory = default_max_memory() if max_memory is None else max_memory
     progress = False if as_json else None
     tokenizer = train_bpe_from_counts(
-        counts, vocab_size, min_frequency=min_frequency, max_memory=max_memory, progress=progress
+        counts,
+        vocab_size,
+        min_frequency=min_frequency,
+        max_token_length=max_token_length,
+        extend=None if extend is None else Tokenizer.load(extend),
+        threads=threads,
+        max_memory=max_memory,
+        progress=progress,
     )
     tokenizer.save(output)
     summary = {

@@ -42,3 +42,12 @@ max_memory_option = click.option(
     callback=size_of,
     help="Memory to take, such as 500MB or 2GiB; without it, three quarters of what is available.",
 )
+input_format_option = click.option(
+    "--format",
+    "input_format",
+    type=click.Choice(["text", "jsonl", "parquet"]),
+    help="What all inputs hold; without it, what each name says: .jsonl, .parquet, or else text.",
+)
+text_column_option = click.option(
+    "--text-column", default="text", show_default=True, help="The column of JSON Lines or Parquet that holds the text."
+)

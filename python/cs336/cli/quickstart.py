@@ -150,15 +150,13 @@ def quickstart_config(work: Path, tokenizer: Tokenizer, steps: int, seed: int) -
                 "d_model": 128,
                 "num_layers": 3,
                 "num_heads": 4,
-                "tie_embeddings": True,
-                "init": "gpt2",
             },
             "data": {
                 "train": str(work.resolve() / "train.npy"),
                 "valid": str(work.resolve() / "valid.npy"),
                 "tokenizer": str(work.resolve() / "tokenizer.json"),
             },
-            "optimizer": {"name": "muon", "lr": 3e-3, "muon_lr": 0.02, "warmup_steps": min(30, steps // 5)},
+            "optimizer": {"name": "muon", "lr": 0.01, "muon_lr": 0.015, "warmup_steps": min(30, steps // 5)},
             "training": {
                 "steps": steps,
                 "batch_size": 8,

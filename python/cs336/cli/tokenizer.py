@@ -13,12 +13,21 @@ import click
 
 from cs336.cli import counts
 from cs336.cli.lazy import GroupInOrder
-from cs336.cli.options import PATH, max_memory_option, pattern_option, special_token_option, threads_option
+from cs336.cli.options import (
+    PATH,
+    input_format_option,
+    max_memory_option,
+    pattern_option,
+    special_token_option,
+    text_column_option,
+    threads_option,
+)
 from cs336.cli.show import json_option, readable, show
 from cs336.errors import CorpusError, DataError, TokenIdError
 from cs336.files import check_target, whole_file
 
 if TYPE_CHECKING:
+    from cs336.inputs import InputFormat
     from cs336.tokenizer import Tokenizer
 
 DECODE_BLOCK = 1 << 20
@@ -54,8 +63,18 @@ def command() -> None:
 @special_token_option
 @pattern_option
 @click.option("--min-frequency", type=int, default=1, show_default=True, help="Merge no pair that is rarer.")
+@click.option("--max-token-length", type=click.IntRange(min=1), help="Make no token of more bytes.")
+@click.option(
+    "--extend",
+    type=PATH,
+    help="Go on from this tokenizer.json: its ids, merges, special tokens and pattern stay, new merges follow.",
+)
+@input_format_option
+@text_column_option
 @threads_option
 @max_memory_option
+@click.option("--progress", is_flag=True, help="Show progress also where standard error is no terminal, as lines.")
+@click.option("--profile", is_flag=True, help="Tell in more detail where the time went.")
 @json_option
 @click.pass_context
 def train(
@@ -67,21 +86,31 @@ def train(
     special_tokens: tuple[str, ...],
     pattern: str,
     min_frequency: int,
+    max_token_length: int | None,
+    extend: Path | None,
+    input_format: InputFormat | None,
+    text_column: str,
     threads: int | None,
     max_memory: int | None,
+    progress: bool,
+    profile: bool,
     as_json: bool,
 ) -> None:
-    """Learn a tokenizer from text files.
+    """Learn a tokenizer from files of text.
 
-    Each file is a document, or several with special tokens between them. Instead of them, --from-counts takes a file
-    that `tokenizer count` made.
+    An input is a file, a pattern in quotes ("data/*.txt"), or - for standard input. It may be compressed by gzip or
+    zstd. A text is a document, or several with special tokens between them; in JSON Lines (.jsonl) and Parquet
+    (.parquet) each row is one. Instead of inputs, --from-counts takes a file that `tokenizer count` made.
 
     \b
     Example: cs336 tokenizer train stories.txt --vocab-size 2000 --output tokenizer.json
+             cs336 tokenizer train "web/*.jsonl.zst" --vocab-size 32000 --output web.json
              cs336 tokenizer train --from-counts my.counts --vocab-size 2000 --output my.json
     """
+    from cs336.cli.summary import profile_of, summary_of, warnings_of
     from cs336.counts import default_max_memory
-    from cs336.tokenizer import train_bpe
+    from cs336.report import stage
+    from cs336.tokenizer import Tokenizer, train_bpe_with_report
 
     if from_counts is not None:
         counts.train_from_counts(
@@ -90,6 +119,9 @@ def train(
             vocab_size,
             output,
             min_frequency=min_frequency,
+            max_token_length=max_token_length,
+            extend=extend,
+            threads=threads,
             max_memory=max_memory,
             as_json=as_json,
         )
@@ -99,28 +131,35 @@ def train(
     check_target(output)
     max_memory = default_max_memory() if max_memory is None else max_memory
     started = time.perf_counter()
-    tokenizer = train_bpe(
-        list(inputs),
+    if extend is not None:
+        counts.refuse_cuts(ctx, "the tokenizer to extend says it")
+    tokenizer, report = train_bpe_with_report(
+        inputs,
         vocab_size,
-        list(special_tokens),
+        [] if extend is not None else list(special_tokens),
         pattern=pattern,
         min_frequency=min_frequency,
+        max_token_length=max_token_length,
+        extend=None if extend is None else Tokenizer.load(extend),
+        input_format=input_format,
+        text_column=text_column,
         threads=threads,
         max_memory=max_memory,
-        progress=False if as_json else None,
+        progress=True if progress else False if as_json else None,
     )
-    tokenizer.save(output)
-    summary = {
-        "tokenizer": str(output),
-        "corpus_bytes": sum(path.stat().st_size for path in inputs),
-        "vocab_size": tokenizer.vocab_size,
-        "merges": len(tokenizer.merges),
-        "ran_out_of_pairs": tokenizer.vocab_size < vocab_size,
-        "max_memory": max_memory,
-        "seconds": time.perf_counter() - started,
-        "longest_tokens": longest(tokenizer, 5),
-    }
-    show(summary, as_json=as_json)
+    stages = list(report.stages)
+    with stage("saving", stages):
+        tokenizer.save(output)
+    report = dataclasses.replace(report, stages=tuple(stages))
+    seconds = time.perf_counter() - started
+    values: dict[str, Any] = {"tokenizer": str(output), "vocab_size": tokenizer.vocab_size}
+    values |= summary_of(report, seconds, as_json=as_json) | {"max_memory": max_memory}
+    values |= {"longest_tokens": longest(tokenizer, 5)}
+    if profile:
+        values |= profile_of(report, as_json=as_json)
+    show(values, as_json=as_json)
+    for warning in warnings_of(report, vocab_size, min_frequency):
+        click.echo(f"warning: {warning}", err=True)
 
 
 command.add_command(counts.count)

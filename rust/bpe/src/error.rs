@@ -186,9 +186,10 @@ pub fn advice(kind: io::ErrorKind) -> &'static str {
 }
 
 impl Error {
-    /// Wraps an I/O error with what was tried and where: `.map_err(Error::io("read", path))`.
+    /// Wraps an I/O error with what was tried and where: `.map_err(Error::io("read", path))`. An error of this crate
+    /// that came through a reader, as a damaged gzip file's does, comes out as it was.
     pub fn io(action: &'static str, path: impl AsRef<Path>) -> impl FnOnce(io::Error) -> Error {
         let path = path.as_ref().to_path_buf();
-        move |source| Error::Io { action, path, source }
+        move |source| source.downcast().unwrap_or_else(|source| Error::Io { action, path, source })
     }
 }

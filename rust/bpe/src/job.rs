@@ -2,6 +2,7 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering::Relaxed};
 
+use crate::clock::Clock;
 use crate::{Error, Result};
 
 /// The stages of long jobs, for progress.
@@ -34,11 +35,13 @@ pub struct Job {
     done: AtomicU64,
     total: AtomicU64,
     cancelled: AtomicBool,
+    clock: Clock,
 }
 
 impl Job {
     /// Enters a stage of `total` units (0: unknown).
     pub fn begin(&self, stage: Stage, total: u64) {
+        self.clock.begin(stage);
         self.done.store(0, Relaxed);
         self.total.store(total, Relaxed);
         self.stage.store(stage as u8, Relaxed);
@@ -57,6 +60,11 @@ impl Job {
     /// Asks the job to stop at its next [`check`](Self::check).
     pub fn cancel(&self) {
         self.cancelled.store(true, Relaxed);
+    }
+
+    /// Where the time goes, and how much there was to do.
+    pub fn clock(&self) -> &Clock {
+        &self.clock
     }
 
     /// Where the job stands now.

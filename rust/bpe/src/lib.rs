@@ -4,13 +4,15 @@
 
 mod aside;
 mod available;
+pub mod clock;
 pub mod count;
 pub mod decode;
 pub mod encode;
 mod error;
 pub mod formats;
+pub mod input;
 mod job;
-mod memory;
+pub mod memory;
 pub mod pretokenize;
 pub mod reference;
 pub mod special;

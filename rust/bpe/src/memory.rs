@@ -1,4 +1,4 @@
-//! Large tables that are read all over the place.
+//! Large tables that are read all over the place, and how much memory the process has.
 
 /// From this size on a table is worth pages of its own kind.
 #[cfg(target_os = "linux")]
@@ -33,4 +33,24 @@ pub(crate) fn prefetch<T>(value: &T) {
     }
     #[cfg(not(target_arch = "x86_64"))]
     let _ = value;
+}
+
+/// The most memory the process ever had resident, in bytes; `None` where the system does not tell.
+pub fn peak() -> Option<u64> {
+    status("VmHWM:")
+}
+
+/// The memory the process has resident now, in bytes; `None` where the system does not tell.
+pub fn resident() -> Option<u64> {
+    status("VmRSS:")
+}
+
+/// A line of what Linux tells about the process, in kB there.
+fn status(name: &str) -> Option<u64> {
+    if !cfg!(target_os = "linux") {
+        return None;
+    }
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix(name))?;
+    Some(line.trim().strip_suffix(" kB")?.parse::<u64>().ok()? << 10)
 }

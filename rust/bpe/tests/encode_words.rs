@@ -18,7 +18,7 @@ fn word(letters: u8, length: impl Into<proptest::collection::SizeRange>) -> impl
 fn trained() -> impl Strategy<Value = (u8, Vec<Pair>)> {
     (1u8..=4).prop_flat_map(|letters| {
         let words = proptest::collection::vec((word(letters, 1..40), 1u64..5), 1..12);
-        (words, 0usize..40).prop_map(move |(words, merges)| (letters, train(&words, merges, 1)))
+        (words, 0usize..40).prop_map(move |(words, merges)| (letters, train(&words, merges, 1, usize::MAX)))
     })
 }
 

@@ -59,6 +59,18 @@ impl<'py> FromPyObject<'_, 'py> for PatternText {
     }
 }
 
+/// The name of a column of texts.
+pub struct ColumnName(pub String);
+
+impl<'py> FromPyObject<'_, 'py> for ColumnName {
+    type Error = PyErr;
+
+    fn extract(value: Borrowed<'_, 'py, PyAny>) -> PyResult<Self> {
+        let name = value.cast::<PyString>()?;
+        utf8(&name, "FormatError", || format!("column {name:?}")).map(|name| Self(name.to_owned()))
+    }
+}
+
 /// The path of a file. What no file can be called is the `OSError` that Python code gives, see `cs336.files`.
 pub struct FilePath(pub PathBuf);
 

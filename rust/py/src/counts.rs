@@ -6,11 +6,12 @@ use cs336_bpe::pretokenize::Pattern;
 use cs336_bpe::special;
 use pyo3::prelude::*;
 
-use crate::arguments::{FilePath, PatternText, SpecialTokens};
+use crate::arguments::{ColumnName, FilePath, PatternText, SpecialTokens};
+use crate::corpus::{Corpus, with_documents};
 use crate::errors::OrRaise;
 use crate::job::watched;
 use crate::tokenizer::Tokenizer;
-use crate::train::{Plan, memory_or_default, threads_or_all};
+use crate::train::{Choices, Plan, memory_or_default, threads_or_all};
 
 /// Pattern, special tokens, bytes of text, pre-tokens, distinct ones, and the runs that were spilled.
 type Written = (String, Vec<String>, u64, u128, u64, usize);
@@ -26,12 +27,17 @@ pub fn default_max_memory() -> u64 {
     cs336_bpe::default_max_memory()
 }
 
-/// Counts the pre-tokens of files, each of them a document, and writes a counts file.
+/// Counts the pre-tokens of a corpus, which is what `train_corpus` takes, and writes a counts file.
 #[pyfunction]
 #[allow(clippy::too_many_arguments, reason = "the options of counting, as Python names them")]
-pub fn count_files(
+pub fn count_corpus(
     py: Python<'_>,
     paths: Vec<FilePath>,
+    documents: Option<&Bound<'_, PyAny>>,
+    documents_size: Option<u64>,
+    origin: Option<String>,
+    input_format: Option<&str>,
+    text_column: ColumnName,
     output: FilePath,
     special_tokens: SpecialTokens,
     pattern: PatternText,
@@ -41,13 +47,11 @@ pub fn count_files(
 ) -> PyResult<Written> {
     let pattern = Pattern::new(&pattern.0).or_raise(py)?;
     let special = special::SpecialTokens::new(&special_tokens.0).or_raise(py)?;
-    let paths: Vec<_> = paths.into_iter().map(|path| path.0).collect();
-    watched(py, progress.as_ref(), |job| {
+    let corpus = Corpus::new(paths, documents_size, origin, input_format, text_column).or_raise(py)?;
+    with_documents(py, documents, progress.as_ref(), |job, documents| {
         let writer = CountsWriter::create(&output.0)?;
         let counter = Counter { pattern: &pattern, special: &special, threads: threads_or_all(threads), job };
-        let mut counting = counter.within(memory_or_default(max_memory));
-        counting.add_files(&paths)?;
-        let counts = counting.finish()?;
+        let counts = corpus.count(counter.within(memory_or_default(max_memory)), documents)?;
         let spilled = counts.spilled;
         Ok(written(writer.write(&pattern, &special, counts, job)?, spilled))
     })
@@ -68,17 +72,23 @@ pub fn read_counts(py: Python<'_>, path: FilePath) -> PyResult<Written> {
 
 /// Trains on a counts file, which says pattern and special tokens.
 #[pyfunction]
+#[allow(clippy::too_many_arguments, reason = "the options of training, as Python names them")]
 pub fn train_counts(
     py: Python<'_>,
     path: FilePath,
     vocab_size: usize,
     min_frequency: u64,
+    max_token_length: Option<usize>,
+    extend: Option<&Bound<'_, Tokenizer>>,
+    threads: Option<usize>,
     max_memory: Option<u64>,
     progress: Option<Bound<'_, PyAny>>,
 ) -> PyResult<Tokenizer> {
+    let choices = Choices { vocab_size, min_frequency, max_token_length, threads, max_memory };
+    let base = extend.map(|tokenizer| tokenizer.get().0.clone());
     watched(py, progress.as_ref(), |job| {
         let file = CountsFile::open(&path.0)?;
         let (pattern, special) = (file.pattern().clone(), file.special().clone());
-        Plan::new(vocab_size, special, pattern, min_frequency, None, max_memory)?.finish(&file, job)
+        Plan::new(special, pattern, &choices, base)?.finish(file, job)
     })
 }

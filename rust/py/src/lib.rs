@@ -2,6 +2,7 @@
 
 mod arguments;
 mod convert;
+mod corpus;
 mod counts;
 mod errors;
 mod formats;
@@ -16,7 +17,9 @@ mod _bpe {
     use super::*;
 
     #[pymodule_export]
-    use super::counts::{count_files, default_max_memory, merge_counts, read_counts, train_counts};
+    use super::corpus::input_format;
+    #[pymodule_export]
+    use super::counts::{count_corpus, default_max_memory, merge_counts, read_counts, train_counts};
     #[pymodule_export]
     use super::formats::{
         encode_file, load_gpt2, load_huggingface, load_native, load_tiktoken, save_gpt2, save_huggingface, save_native,
@@ -25,7 +28,7 @@ mod _bpe {
     #[pymodule_export]
     use super::tokenizer::{DecodeStream, StreamEncoder, Tokenizer, from_parts, pattern_regex};
     #[pymodule_export]
-    use super::train::{train_documents, train_files};
+    use super::train::{memory, train_corpus};
 
     /// One version for everything.
     #[pymodule_init]

@@ -4,8 +4,9 @@ use std::path::PathBuf;
 
 use super::runs::{Run, merge_runs};
 use super::words::Tally;
-use super::{BLOCK, Counter, WordCounts, Words};
+use super::{BLOCK, Counter, Inputs, WordCounts, Words};
 use crate::Result;
+use crate::input::Documents;
 
 /// What a thread takes beside its table: what it reads and the words at hand.
 const BESIDE: u64 = 2 << 20;
@@ -18,7 +19,8 @@ const LEAST: u64 = 16 << 10;
 pub struct Counting<'a> {
     counter: Counter<'a>,
     tallies: Vec<Tally<'a>>,
-    bytes: u64,
+    /// How much text the job had counted before.
+    before: u64,
 }
 
 impl<'a> Counting<'a> {
@@ -27,32 +29,49 @@ impl<'a> Counting<'a> {
         let tables = max_memory.saturating_sub(threads * BESIDE).max(max_memory / 2);
         let room = usize::try_from((tables / threads).max(LEAST)).unwrap_or(usize::MAX);
         let tallies = (0..threads).map(|_| Tally::within(room, counter.job)).collect();
-        Self { counter, tallies, bytes: 0 }
+        Self { counter, tallies, before: counter.job.clock().text_bytes() }
     }
 
     /// Adds the pre-tokens of files, each of them a document.
     ///
-    /// Fails with [`Error::Io`](crate::Error::Io), with [`NotUtf8`](crate::Error::NotUtf8), with [`Temporary`](crate::Error::Temporary) where a run can't be written, and with
-    /// [`EmptyCorpus`](crate::Error::EmptyCorpus) where no file holds any text.
+    /// Fails as [`add_inputs`](Self::add_inputs) does.
     pub fn add_files(&mut self, paths: &[PathBuf]) -> Result<()> {
         self.add_files_in_blocks(paths, BLOCK)
     }
 
     /// [`add_files`](Self::add_files), reading `block` bytes at a time. The counts do not depend on it.
     pub fn add_files_in_blocks(&mut self, paths: &[PathBuf], block: usize) -> Result<()> {
-        self.bytes += self.counter.add_files(paths, block, &mut self.tallies)?;
-        Ok(())
+        self.add_inputs_in_blocks(&Inputs { paths, ..Inputs::default() }, [], block)
+    }
+
+    /// Adds the pre-tokens of inputs, and of documents that come from elsewhere.
+    ///
+    /// Fails with [`Io`](crate::Error::Io), [`NotUtf8`](crate::Error::NotUtf8) and [`Format`](crate::Error::Format) where an
+    /// input is not what it should be, with [`Temporary`](crate::Error::Temporary) where a run can't be written, and with
+    /// [`EmptyCorpus`](crate::Error::EmptyCorpus) where there is no text at all.
+    pub fn add_inputs<D>(&mut self, inputs: &Inputs<'_>, documents: D) -> Result<()>
+    where
+        D: IntoIterator<Item = Documents, IntoIter: Send>,
+    {
+        self.add_inputs_in_blocks(inputs, documents, BLOCK)
+    }
+
+    /// [`add_inputs`](Self::add_inputs), reading `block` bytes at a time. The counts do not depend on it.
+    pub fn add_inputs_in_blocks<D>(&mut self, inputs: &Inputs<'_>, documents: D, block: usize) -> Result<()>
+    where
+        D: IntoIterator<Item = Documents, IntoIter: Send>,
+    {
+        self.counter.add_inputs(inputs, documents, block, &mut self.tallies)
     }
 
     /// Adds the pre-tokens of texts in memory, each of them a document.
     pub fn add_documents<S: AsRef<str> + Sync>(&mut self, documents: &[S]) -> Result<()> {
-        self.bytes += self.counter.add_documents(documents, &mut self.tallies)?;
-        Ok(())
+        self.counter.add_documents(documents, &mut self.tallies)
     }
 
     /// The counts.
     pub fn finish(self) -> Result<Counts> {
-        let Self { counter, tallies, bytes } = self;
+        let Self { counter, tallies, before } = self;
         let mut tally = counter.combine(tallies)?;
         let runs = tally.runs()?;
         let spilled = runs.len();
@@ -62,7 +81,7 @@ impl<'a> Counting<'a> {
             drop(tally);
             Kept::OnDisk(merge_runs(runs, counter.job)?)
         };
-        Ok(Counts { kept, corpus_bytes: bytes, spilled })
+        Ok(Counts { kept, corpus_bytes: counter.job.clock().text_bytes() - before, spilled })
     }
 }
 

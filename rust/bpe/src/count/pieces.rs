@@ -4,6 +4,7 @@ use std::io::Read;
 use std::path::Path;
 
 use super::Counter;
+use crate::input::display;
 use crate::pretokenize::Pattern;
 use crate::special::SpecialTokens;
 use crate::{Error, Result};
@@ -113,8 +114,7 @@ impl<'a, R: Read> Pieces<'a, R> {
 
     fn not_utf8(&self, bytes: &[u8], error: std::str::Utf8Error) -> Error {
         let at = error.valid_up_to();
-        let origin = self.path.display().to_string();
-        Error::NotUtf8 { origin, offset: self.offset + at as u64, byte: bytes[at] }
+        Error::NotUtf8 { origin: display(self.path), offset: self.offset + at as u64, byte: bytes[at] }
     }
 }
 

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::Counter;
+use crate::input::{display, read_between};
 use crate::{Error, Result};
 
 /// How far behind its end a range first looks for a place to cut.
@@ -48,7 +49,7 @@ impl FileRange<'_> {
         let mut filled = 0;
         loop {
             let until = self.size.min(self.end + ahead);
-            filled = self.fill(buffer, filled, base, until)?;
+            filled = read_between((self.path, &self.file), buffer, filled, base, until)?;
             let bytes = &buffer[..filled];
             // A file that has become shorter ends where it ends.
             let whole = until == self.size || base + (filled as u64) < until;
@@ -68,40 +69,10 @@ impl FileRange<'_> {
         }
     }
 
-    /// Reads on until the buffer holds the file from `base` to `until` or to its end; how much it holds then.
-    fn fill(&self, buffer: &mut Vec<u8>, mut filled: usize, base: u64, until: u64) -> Result<usize> {
-        let wanted = (until - base) as usize;
-        if buffer.len() < wanted {
-            let more = wanted - buffer.len();
-            buffer.try_reserve(more).map_err(|_| Error::OutOfMemory { what: "reading a text", needed: more as u64 })?;
-            buffer.resize(wanted, 0);
-        }
-        while filled < wanted {
-            match read_at(&self.file, &mut buffer[filled..wanted], base + filled as u64) {
-                Ok(0) => break,
-                Ok(read) => filled += read,
-                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(Error::io("read", self.path)(error)),
-            }
-        }
-        Ok(filled)
-    }
-
     fn text<'b>(&self, bytes: &'b [u8], start: u64) -> Result<&'b str> {
         std::str::from_utf8(bytes).map_err(|error| {
             let at = error.valid_up_to();
-            let origin = self.path.display().to_string();
-            Error::NotUtf8 { origin, offset: start + at as u64, byte: bytes[at] }
+            Error::NotUtf8 { origin: display(self.path), offset: start + at as u64, byte: bytes[at] }
         })
     }
-}
-
-#[cfg(unix)]
-pub(super) fn read_at(file: &File, buffer: &mut [u8], offset: u64) -> std::io::Result<usize> {
-    std::os::unix::fs::FileExt::read_at(file, buffer, offset)
-}
-
-#[cfg(windows)]
-pub(super) fn read_at(file: &File, buffer: &mut [u8], offset: u64) -> std::io::Result<usize> {
-    std::os::windows::fs::FileExt::seek_read(file, buffer, offset)
 }

@@ -7,9 +7,9 @@ use std::io::{self, BufRead, BufReader, BufWriter, Read, Seek, SeekFrom};
 use std::sync::Arc;
 
 use super::merge::{Sorted, merge};
-use super::ranges::read_at;
 use super::records::{Flaw, RecordReader, RecordWriter, Sums};
 use super::{WordCounts, Words};
+use crate::input::read_at;
 use crate::{Error, Job, Result};
 
 /// How many runs are merged at a time; more of them in passes, so that their buffers stay small.

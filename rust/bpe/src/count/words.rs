@@ -11,7 +11,7 @@ use foldhash::fast::FixedState;
 pub(super) use tally::Tally;
 
 use crate::memory::{prefer_huge_pages, prefetch};
-use crate::{Error, Result};
+use crate::{Error, Job, Result};
 
 /// Words up to this many bytes are their own key.
 const INLINE: usize = 15;
@@ -121,9 +121,15 @@ impl WordCounts {
     }
 
     /// Adds all of another's counts.
-    pub fn merge(&mut self, other: &Self) -> Result<()> {
+    pub fn merge(&mut self, other: &Self, job: &Job) -> Result<()> {
+        const CHECK: usize = 1 << 16;
         self.arena.try_reserve(other.arena.len()).map_err(|_| out_of_memory(other.arena.len()))?;
-        other.iter().try_for_each(|(word, count)| self.add(word, count))
+        other.iter().enumerate().try_for_each(|(at, (word, count))| {
+            if at % CHECK == 0 {
+                job.check()?;
+            }
+            self.add(word, count)
+        })
     }
 
     /// The words with their counts, in no particular order.

@@ -2,7 +2,7 @@
 
 use super::Pair;
 use crate::encode::{Merger, PairTable};
-use crate::{Error, Result, Vocabulary};
+use crate::{Error, Job, Result, Vocabulary};
 
 /// A tokenizer's merges in the trainer's own numbers: bytes are 0 to 255, merge i is 256 + i.
 pub struct Base {
@@ -48,7 +48,7 @@ impl Base {
     }
 
     /// Appends what a word has become by the merges.
-    pub fn symbols_of(&self, word: &[u8], out: &mut Vec<u32>) -> Result<()> {
-        self.merger.merge(word, out)
+    pub fn symbols_of(&self, word: &[u8], out: &mut Vec<u32>, job: &Job) -> Result<()> {
+        self.merger.merge(word, out, job)
     }
 }

@@ -14,8 +14,11 @@ mod queue;
 mod sweep;
 mod symbols;
 
+use std::time::Instant;
+
 use rayon::ThreadPoolBuilder;
 
+use crate::clock::Step;
 use crate::count::Words;
 use crate::{Error, Job, Result, Stage, Vocabulary};
 use base::Base;
@@ -73,14 +76,14 @@ impl TrainOptions {
 ///
 /// Each round merges the pair with the highest count; among equals the greater pair of byte strings, compared as
 /// `(bytes, bytes)`. Ends when the vocabulary is full, when no pair is left, or when none reaches `min_frequency`.
-pub fn train(words: &impl Words, options: &TrainOptions, job: &Job) -> Result<Vec<Pair>> {
+pub fn train(words: impl Words, options: &TrainOptions, job: &Job) -> Result<Vec<Pair>> {
     Training { words, base: None, wanted: options.merges()?, options, job }.run()
 }
 
 /// Learns `wanted` more merges on top of those of a tokenizer: what training would have gone on with, had it begun with
 /// these. Symbols below 256 are bytes, and 256 + i is merge i, the tokenizer's first. Returns the new ones.
 pub fn extend(
-    words: &impl Words,
+    words: impl Words,
     base: &Vocabulary,
     wanted: usize,
     options: &TrainOptions,
@@ -90,7 +93,8 @@ pub fn extend(
 }
 
 struct Training<'t, W> {
-    words: &'t W,
+    /// Given up as soon as they are laid out, for their memory is worth having.
+    words: W,
     base: Option<Base>,
     wanted: usize,
     options: &'t TrainOptions,
@@ -98,15 +102,17 @@ struct Training<'t, W> {
 }
 
 impl<W: Words> Training<'_, W> {
-    fn run(&self) -> Result<Vec<Pair>> {
+    fn run(self) -> Result<Vec<Pair>> {
         self.job.begin(Stage::Merge, self.wanted as u64);
         let known = self.base.as_ref().map_or(256, |base| 256 + base.merges().len());
         if known + self.wanted <= u16::SYMBOLS { self.merge::<u16>() } else { self.merge::<u32>() }
     }
 
-    fn merge<S: Slot>(&self) -> Result<Vec<Pair>> {
+    fn merge<S: Slot>(self) -> Result<Vec<Pair>> {
         let Self { words, base, wanted, options, job } = self;
-        let mut corpus = Corpus::<S>::new(*words, options, job)?;
+        let clock = job.clock();
+        let mut corpus = clock.timed(Step::Corpus, || Corpus::<S>::new(&words, options, job))?;
+        drop(words);
         // It lives as long as the call, so that a fork never meets half a pool. Without one, this thread does the work.
         let pool = match corpus.segments() {
             1 => None,
@@ -115,21 +121,25 @@ impl<W: Words> Training<'_, W> {
         let (pool, floor) = (pool.as_ref(), options.min_frequency.max(1));
         let max_length = options.max_token_length.unwrap_or(usize::MAX);
         let mut symbols = Symbols::bytes();
-        let mut followed = match base {
-            None => Followed::first_round(&corpus, &symbols, max_length, floor, pool, job)?,
+        let mut followed = match &base {
+            None => {
+                let first = || Followed::first_round(&corpus, &symbols, max_length, floor, pool, job);
+                clock.timed(Step::Sweeps, first)?
+            }
             Some(base) => {
                 for &pair in base.merges() {
                     symbols.join(pair);
                 }
                 corpus.rewrite(symbols.len(), |parts| {
-                    on_each(pool, parts, |part| part.encode(|word, out| base.symbols_of(word, out), job)).map(drop)
+                    on_each(pool, parts, |part| part.encode(|word, out| base.symbols_of(word, out, job), job)).map(drop)
                 })?;
                 Followed::after_merges(&corpus, &symbols, max_length, job)?
             }
         };
         let mut merges = Vec::new();
         loop {
-            while merges.len() < *wanted {
+            let begun = Instant::now();
+            while merges.len() < wanted {
                 job.check()?;
                 let Some(pair) = followed.best(&symbols) else { break };
                 let merged = symbols.join(pair);
@@ -137,11 +147,13 @@ impl<W: Words> Training<'_, W> {
                 merges.push(pair);
                 job.advance(1);
             }
-            if merges.len() == *wanted || followed.threshold() == floor {
+            clock.add(Step::Merges, begun.elapsed());
+            if merges.len() == wanted || followed.threshold() == floor {
                 return Ok(merges);
             }
             let pairs = pairs_to_follow(symbols.len() - 256, wanted - merges.len());
-            followed.begin_round(&mut corpus, &symbols, pairs, floor, pool, job)?;
+            let sweep = || followed.begin_round(&mut corpus, &symbols, pairs, floor, pool, job);
+            clock.timed(Step::Sweeps, sweep)?;
         }
     }
 }
