@@ -291,9 +291,19 @@ def train_bpe_with_report(
     )
     special_tokens, pattern = _cut_as(extend, special_tokens, pattern)
     corpus = corpus_of(paths, input_format, text_column)
-    options = (vocab_size, special_tokens, pattern, min_frequency, max_token_length, extend, threads, max_memory)
     with reporting(progress) as report:
-        trained, numbers = _bpe.train_corpus(*corpus, *options, report)
+        trained, numbers = _bpe.train_corpus(
+            *corpus,
+            vocab_size,
+            special_tokens,
+            pattern,
+            min_frequency,
+            max_token_length,
+            extend,
+            threads,
+            max_memory,
+            report,
+        )
     return Tokenizer(trained), _report(numbers, trained, vocab_size)
 
 

@@ -32,7 +32,7 @@ fn as_bytes(merges: &[Pair]) -> Vec<(Vec<u8>, Vec<u8>)> {
 }
 
 fn merges_of(words: &[(Vec<u8>, u64)], merges: usize, min_frequency: u64) -> Vec<(Vec<u8>, Vec<u8>)> {
-    as_bytes(&train(&counts_of(words), &options(merges, min_frequency), &Job::default()).unwrap())
+    as_bytes(&train(counts_of(words), &options(merges, min_frequency), &Job::default()).unwrap())
 }
 
 fn distinct(counts: &WordCounts) -> Vec<(Vec<u8>, u64)> {
@@ -83,7 +83,7 @@ proptest! {
     ) {
         let words: Vec<_> = words.into_iter().collect();
         let options = TrainOptions { max_token_length: Some(max_length), ..options(40, 1) };
-        let merges = as_bytes(&train(&counts_of(&words), &options, &Job::default()).unwrap());
+        let merges = as_bytes(&train(counts_of(&words), &options, &Job::default()).unwrap());
         prop_assert_eq!(merges, reference::train(&words, 40, 1, max_length));
     }
 
@@ -138,7 +138,7 @@ fn the_order_of_files_changes_no_merge() {
     let special = SpecialTokens::new::<&str>(&[]).unwrap();
     let merges = |paths: &[PathBuf]| {
         let counter = Counter { pattern: &pattern, special: &special, threads: 2, job: &Job::default() };
-        train(&counter.count_files(paths).unwrap(), &options(30, 1), &Job::default()).unwrap()
+        train(counter.count_files(paths).unwrap(), &options(30, 1), &Job::default()).unwrap()
     };
     assert_eq!(merges(&paths), merges(&reversed));
 }
@@ -190,7 +190,7 @@ fn threads_change_nothing_of_going_on() {
 #[test]
 fn a_limit_of_memory_is_told_before_merging() {
     let options = TrainOptions { max_memory: Some(1_000), ..options(10, 1) };
-    let error = train(&counts_of(&[(vec![b'a'; 1_000], 1)]), &options, &Job::default()).unwrap_err();
+    let error = train(counts_of(&[(vec![b'a'; 1_000], 1)]), &options, &Job::default()).unwrap_err();
     assert!(matches!(error, Error::OutOfMemory { needed: 6_012, .. }), "{error}");
 }
 
@@ -255,7 +255,7 @@ fn what_is_no_text_is_an_error() {
 #[test]
 fn a_vocabulary_without_room_for_the_bytes_is_refused() {
     let options = TrainOptions { special_tokens: 1, ..TrainOptions::default() };
-    let error = train(&WordCounts::default(), &options, &Job::default()).unwrap_err();
+    let error = train(WordCounts::default(), &options, &Job::default()).unwrap_err();
     assert!(matches!(error, Error::VocabSize { asked: 256, special: 1, minimum: 257 }));
     assert!(error.to_string().contains("256 bytes and 1 special token need at least 257"), "{error}");
 }
@@ -264,5 +264,5 @@ fn a_vocabulary_without_room_for_the_bytes_is_refused() {
 fn a_cancelled_job_stops() {
     let job = Job::default();
     job.cancel();
-    assert!(matches!(train(&counts_of(&[(b"ab".to_vec(), 1)]), &options(1, 1), &job), Err(Error::Interrupted)));
+    assert!(matches!(train(counts_of(&[(b"ab".to_vec(), 1)]), &options(1, 1), &job), Err(Error::Interrupted)));
 }

@@ -279,19 +279,22 @@ pub fn find<S: Slot>(
     Ok(found)
 }
 
+/// A pair's number among all, and its places in one segment: how many, and then where the next one goes.
+type Share = (usize, usize);
+
 /// Adds up what the segments met; and for each of a segment's pairs its number now, with its places in the segment.
-fn bring_together(met: &mut [Met]) -> Result<(Found, Vec<Vec<(usize, usize)>>)> {
+fn bring_together(met: &mut [Met]) -> Result<(Found, Vec<Vec<Share>>)> {
     let mut found = Found::default();
     let mut numbers = Vec::with_capacity(met.len());
     for met in met {
         let (index, infos) = (std::mem::take(&mut met.index), std::mem::take(&mut met.infos));
-        let own = infos.iter().enumerate();
+        let own = infos.iter();
         if found.infos.is_empty() {
-            numbers.push(own.map(|(number, info)| (number, info.len)).collect());
+            numbers.push(own.enumerate().map(|(number, info)| (number, info.len)).collect());
             (found.index, found.infos) = (index, infos);
             continue;
         }
-        let mut add = |info: &Info| {
+        let add = |info: &Info| {
             let number = found.index.find_or_insert(info.pair, found.infos.len() as u32) as usize;
             if number == found.infos.len() {
                 found.infos.push(*info);
@@ -302,7 +305,7 @@ fn bring_together(met: &mut [Met]) -> Result<(Found, Vec<Vec<(usize, usize)>>)> 
             }
             Ok((number, info.len))
         };
-        numbers.push(own.map(|(_, info)| add(info)).collect::<Result<_>>()?);
+        numbers.push(own.map(add).collect::<Result<_>>()?);
     }
     Ok((found, numbers))
 }
