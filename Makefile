@@ -35,6 +35,7 @@ test-python: $(VENV)/.built $(VENV)/.dev
 	$(BIN)/pytest
 
 test-slow: $(VENV)/.built $(VENV)/.dev ## the tests that take longer
+	@$(INSTALL) -r pyproject.toml --extra ray
 	$(BIN)/pytest -m "slow and not gpu"
 
 lint: $(VENV)/.built $(VENV)/.dev ## formatters in check mode, clippy, ruff, mypy, stubtest

@@ -12,6 +12,7 @@ from cs336.errors import Cs336Error
 from cs336.extra import needs_extra
 
 if TYPE_CHECKING:
+    from cs336.cluster import count_pretokens_on_ray
     from cs336.config import ModelConfig
     from cs336.counts import count_pretokens, merge_counts, train_bpe_from_counts
     from cs336.generation import generate, generate_stream
@@ -26,6 +27,7 @@ __all__ = [
     "TransformerLM",
     "__version__",
     "count_pretokens",
+    "count_pretokens_on_ray",
     "generate",
     "generate_stream",
     "merge_counts",
@@ -41,6 +43,7 @@ _HOME = {
     "Tokenizer": "cs336.tokenizer",
     "TransformerLM": "cs336.nn",
     "count_pretokens": "cs336.counts",
+    "count_pretokens_on_ray": "cs336.cluster",
     "generate": "cs336.generation",
     "generate_stream": "cs336.generation",
     "merge_counts": "cs336.counts",

@@ -162,6 +162,7 @@ def count_corpus(
     pattern: str,
     threads: int | None,
     max_memory: int | None,
+    may_be_empty: bool,
     progress: _Report | None,
 ) -> _Counts: ...
 def merge_counts(paths: Sequence[str | os.PathLike[str]], output: str | os.PathLike[str]) -> _Counts: ...

@@ -56,7 +56,7 @@ def count_pretokens(
     check_options(threads=threads, max_memory=max_memory)
     corpus = corpus_of(paths, input_format, text_column)
     with reporting(progress) as report:
-        return _info(_bpe.count_corpus(*corpus, output, special_tokens, pattern, threads, max_memory, report))
+        return _info(_bpe.count_corpus(*corpus, output, special_tokens, pattern, threads, max_memory, False, report))
 
 
 def merge_counts(paths: StrPath | Sequence[StrPath], output: StrPath) -> CountsInfo:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 __all__ = [
     "CheckpointError",
+    "ClusterError",
     "ConfigError",
     "CorpusError",
     "CountsMismatchError",
@@ -60,6 +61,10 @@ class TextEncodingError(Cs336Error, ValueError):
 
 class CorpusError(Cs336Error, ValueError):
     """A corpus holds no text, or is not to be had as it is named."""
+
+
+class ClusterError(Cs336Error, RuntimeError):
+    """A cluster is not to be had, or gave up."""
 
 
 class CountsMismatchError(Cs336Error, ValueError):

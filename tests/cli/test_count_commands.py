@@ -62,6 +62,7 @@ BAD = {
     "a unit without a letter": (["count", "a.txt", "--max-memory", "3iB"], "'3iB' is no size"),
     "another pattern": (["merge-counts", "a.counts", "other.counts"], "not counted alike"),
     "nothing to merge": (["merge-counts"], "INPUTS"),
+    "an address without Ray": (["count", "a.txt", "--ray-address", "auto"], "--ray-address goes with --engine ray"),
     "no folder for the output": (["count", "a.txt", "--output", "nowhere/a.counts"], "nowhere"),
 }
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import sys
 import time
+from contextlib import redirect_stdout
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 from click.core import ParameterSource
@@ -39,6 +41,16 @@ from_counts_option = click.option(
 @text_column_option
 @threads_option
 @max_memory_option
+@click.option(
+    "--engine",
+    type=click.Choice(["local", "ray"]),
+    default="local",
+    show_default=True,
+    help="Who counts: this machine, or a Ray cluster, where --threads (1) and --max-memory are those of each task.",
+)
+@click.option(
+    "--ray-address", help="The cluster's; without it, that in RAY_ADDRESS, one that runs here, or else a new one here."
+)
 @json_option
 def count(
     inputs: tuple[Path, ...],
@@ -49,6 +61,8 @@ def count(
     text_column: str,
     threads: int | None,
     max_memory: int | None,
+    engine: Literal["local", "ray"],
+    ray_address: str | None,
     as_json: bool,
 ) -> None:
     """Count the pre-tokens of files of text, to train on the counts.
@@ -57,25 +71,32 @@ def count(
 
     \b
     Example: cs336 tokenizer count stories.txt --output stories.counts
+             cs336 tokenizer count "/shared/web/*.jsonl.zst" --output web.counts --engine ray
     """
+    from cs336.cluster import count_pretokens_on_ray
     from cs336.counts import count_pretokens, default_max_memory
 
     check_target(output)
     started = time.perf_counter()
-    max_memory = default_max_memory() if max_memory is None else max_memory
-    info = count_pretokens(
-        inputs,
-        output,
-        list(special_tokens),
-        pattern=pattern,
-        input_format=input_format,
-        text_column=text_column,
-        threads=threads,
-        max_memory=max_memory,
-        progress=False if as_json else None,
-    )
+    options: dict[str, Any] = {
+        "special_tokens": list(special_tokens),
+        "pattern": pattern,
+        "input_format": input_format,
+        "text_column": text_column,
+        "progress": False if as_json else None,
+    }
+    if engine == "ray":
+        options |= {"threads": threads or 1, "max_memory": max_memory, "address": ray_address}
+        with redirect_stdout(sys.stderr):  # where Ray prints of lost workers
+            info = count_pretokens_on_ray(inputs, output, **options)
+    elif ray_address is not None:
+        raise click.UsageError("--ray-address goes with --engine ray")
+    else:
+        max_memory = default_max_memory() if max_memory is None else max_memory
+        info = count_pretokens(inputs, output, threads=threads, max_memory=max_memory, **options)
     summary: dict[str, Any] = {"counts": str(output)} | _rows(dataclasses.asdict(info))
-    show(summary | {"max_memory": max_memory, "seconds": time.perf_counter() - started}, as_json=as_json)
+    limit = {} if max_memory is None else {"max_memory": max_memory}
+    show(summary | limit | {"seconds": time.perf_counter() - started}, as_json=as_json)
 
 
 @click.command("merge-counts")

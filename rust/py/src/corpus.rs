@@ -49,13 +49,20 @@ impl Corpus {
     }
 
     /// The counts of all of it.
-    pub fn count(&self, mut counting: Counting<'_>, documents: Receiver<Documents>) -> cs336_bpe::Result<Counts> {
+    pub fn count(
+        &self,
+        mut counting: Counting<'_>,
+        documents: Receiver<Documents>,
+        may_be_empty: bool,
+    ) -> cs336_bpe::Result<Counts> {
         let inputs = Inputs { paths: &self.paths, options: &self.options, documents_size: self.documents_size };
-        let added = counting.add_inputs(&inputs, documents);
-        added.map_err(|error| match (error, &self.origin) {
-            (Error::EmptyCorpus { .. }, Some(origin)) => Error::EmptyCorpus { origin: origin.clone() },
-            (error, _) => error,
-        })?;
+        match (counting.add_inputs(&inputs, documents), &self.origin) {
+            (Err(Error::EmptyCorpus { .. }), _) if may_be_empty => {}
+            (Err(Error::EmptyCorpus { .. }), Some(origin)) => {
+                return Err(Error::EmptyCorpus { origin: origin.clone() });
+            }
+            (added, _) => added?,
+        }
         counting.finish()
     }
 }

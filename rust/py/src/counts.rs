@@ -27,7 +27,8 @@ pub fn default_max_memory() -> u64 {
     cs336_bpe::default_max_memory()
 }
 
-/// Counts the pre-tokens of a corpus, which is what `train_corpus` takes, and writes a counts file.
+/// Counts the pre-tokens of a corpus, which is what `train_corpus` takes, and writes a counts file. A part of a corpus may
+/// hold no text.
 #[pyfunction]
 #[allow(clippy::too_many_arguments, reason = "the options of counting, as Python names them")]
 pub fn count_corpus(
@@ -43,6 +44,7 @@ pub fn count_corpus(
     pattern: PatternText,
     threads: Option<usize>,
     max_memory: Option<u64>,
+    may_be_empty: bool,
     progress: Option<Bound<'_, PyAny>>,
 ) -> PyResult<Written> {
     let pattern = Pattern::new(&pattern.0).or_raise(py)?;
@@ -51,7 +53,8 @@ pub fn count_corpus(
     with_documents(py, documents, progress.as_ref(), |job, documents| {
         let writer = CountsWriter::create(&output.0)?;
         let counter = Counter { pattern: &pattern, special: &special, threads: threads_or_all(threads), job };
-        let counts = corpus.count(counter.within(memory_or_default(max_memory)), documents)?;
+        let counting = counter.within(memory_or_default(max_memory));
+        let counts = corpus.count(counting, documents, may_be_empty)?;
         let spilled = counts.spilled;
         Ok(written(writer.write(&pattern, &special, counts, job)?, spilled))
     })

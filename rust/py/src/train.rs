@@ -157,7 +157,7 @@ pub fn train_corpus(
     let plan = Plan::new(special, pattern, &choices, base).or_raise(py)?;
     let corpus = Corpus::new(paths, documents_size, origin, input_format, text_column).or_raise(py)?;
     with_documents(py, documents, progress.as_ref(), |job, documents| {
-        let counts = corpus.count(plan.begin(job), documents)?;
+        let counts = corpus.count(plan.begin(job), documents, false)?;
         let (total, distinct) = (counts.total(), counts.len());
         let tokenizer = plan.finish(counts, job)?;
         Ok((tokenizer, report(total, distinct, job.clock())))
