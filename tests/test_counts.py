@@ -42,7 +42,7 @@ def write_words(path: Path, words: int, seed: int = 0) -> Path:
     return path
 
 
-ENOUGH = 600_000
+ENOUGH = 1_200_000
 """Bytes that merging the words of three such texts takes, and a little more."""
 
 

@@ -2,7 +2,7 @@
 
 use super::Pair;
 use super::corpus::{Corpus, Slot};
-use super::pairs::Sketch;
+use super::pairs::{Occurrences, Sketch};
 use super::queue::{Candidate, Queue};
 use super::sweep::{self, FirstSweep, Found, Info, Pool, on_each, reserve};
 use super::symbols::Symbols;
@@ -17,16 +17,18 @@ const CHECK: usize = 1 << 16;
 /// No place in `places`.
 const NOWHERE: usize = usize::MAX;
 
-/// Pairs followed in the first round at most, and of all slots the part that they may stand at, so that their places
-/// take no more memory than the slots.
+/// Pairs followed in the first round at most.
 const FIRST_PAIRS: usize = 1024;
+
+/// Of how many slots one may be a place of a pair that is followed, so that places take little more memory than slots:
+/// in the first round 4 bytes each, in later ones 12.
 const FIRST_PLACES: usize = 2;
+const PLACES: usize = 4;
 
 /// What one merge makes of the pairs with one neighbour.
 #[derive(Clone, Copy, Debug, Default)]
 struct Tally {
-    weight: u64,
-    places: u32,
+    met: Occurrences,
     /// Where the next place of the new pair goes; [`NOWHERE`] if the pair is not followed.
     cursor: usize,
 }
@@ -49,11 +51,11 @@ impl Side {
     #[inline]
     fn meet(&mut self, symbol: u32, slot: u32, weight: u64) {
         let tally = &mut self.tallies[symbol as usize];
-        if tally.places == 0 {
+        if tally.met.places == 0 {
             self.touched.push(symbol);
         }
-        tally.places += 1;
-        tally.weight += weight;
+        tally.met.places += 1;
+        tally.met.count += weight;
         self.met.push((symbol, slot));
     }
 
@@ -103,7 +105,7 @@ impl Followed {
         for segment in 0..corpus.segments() {
             corpus.for_each_pair(segment, job, |is_pair, pair, _, weight| {
                 if is_pair {
-                    sketch.begin(pair, weight);
+                    sketch.begin(pair, Occurrences { count: weight, places: 1 });
                 }
                 Ok(())
             })?;
@@ -128,7 +130,7 @@ impl Followed {
         job: &Job,
     ) -> Result<()> {
         // What no pair reaches any more is no use; halving keeps the rounds few.
-        self.threshold = self.sketch.threshold(wanted).min(self.threshold / 2).max(floor);
+        self.threshold = self.sketch.threshold(wanted, corpus.len() / PLACES).min(self.threshold / 2).max(floor);
         self.found = Found::default();
         corpus.rewrite(symbols.len(), |parts| on_each(pool, parts, |part| part.compact(job)).map(drop))?;
         let may_reach = self.sketch.reaching(self.threshold);
@@ -179,11 +181,10 @@ impl Followed {
         self.queue.pop(symbols);
         let Info { start, len, count, .. } = self.found.infos[at];
         self.found.infos[at].count = 0;
-        self.sketch.subtract(pair, count);
         self.left.tallies.push(Tally::default());
         self.right.tallies.push(Tally::default());
         corpus.begin_merge(pair, merged);
-        let mut class = 0;
+        let (mut class, mut merges) = (0, 0);
         for (visited, at) in (start..start + len).enumerate() {
             if visited % CHECK == 0 {
                 job.check()?;
@@ -193,6 +194,7 @@ impl Followed {
             }
             let slot = self.found.places[at];
             let Some(around) = corpus.merge_at(slot, pair, merged) else { continue };
+            merges += 1;
             let weight = corpus.weight(slot, &mut class);
             if let Some(left) = around.left {
                 self.left.meet(left, slot, weight);
@@ -201,6 +203,8 @@ impl Followed {
                 self.right.meet(right, slot, weight);
             }
         }
+        // Where a pair overlaps itself, some of its places are never merged, and stay in the sketch's upper bound.
+        self.sketch.subtract(pair, Occurrences { count, places: merges });
         self.lose_neighbours(pair, merged);
         self.gain_neighbours(corpus, merged, symbols)?;
         self.left.clear();
@@ -211,25 +215,26 @@ impl Followed {
     /// Takes off what the pairs that the two parts made with their neighbours have lost.
     fn lose_neighbours(&mut self, pair: Pair, merged: u32) {
         let Self { left, right, found, sketch, .. } = self;
-        let mut lose = |other: Pair, weight: u64| {
+        let mut lose = |other: Pair, less: Occurrences| {
             // The pair that is being merged has nothing left to lose.
             if other == pair {
                 return;
             }
-            sketch.subtract(other, weight);
+            sketch.subtract(other, less);
             if let Some(at) = found.index.find(other) {
-                found.infos[at as usize].count -= weight;
+                found.infos[at as usize].count -= less.count;
             }
         };
         for &symbol in left.touched.iter().filter(|&&symbol| symbol != merged) {
-            lose((symbol, pair.0), left.tallies[symbol as usize].weight);
+            lose((symbol, pair.0), left.tallies[symbol as usize].met);
         }
         for &symbol in &right.touched {
-            lose((pair.1, symbol), right.tallies[symbol as usize].weight);
+            lose((pair.1, symbol), right.tallies[symbol as usize].met);
         }
         // Where the pair follows itself, the new symbol met the left part first and then lost it to the next merge.
-        let lost = left.tallies[merged as usize].weight;
-        right.tallies[pair.0 as usize].weight -= lost;
+        let lost = left.tallies[merged as usize].met;
+        // Its place stays: there is room for it in the list of those met.
+        right.tallies[pair.0 as usize].met.count -= lost.count;
     }
 
     /// Follows those new pairs that reach the threshold.
@@ -264,18 +269,18 @@ impl Followed {
 
     /// Follows a new pair if it reaches the threshold; where its places go.
     fn follow(&mut self, pair: Pair, tally: Tally, symbols: &Symbols) -> Result<usize> {
-        self.sketch.add(pair, tally.weight);
-        if tally.weight < self.threshold || symbols.length(pair) > self.max_length {
+        self.sketch.add(pair, tally.met);
+        if tally.met.count < self.threshold || symbols.length(pair) > self.max_length {
             return Ok(NOWHERE);
         }
         let Found { index, infos, places } = &mut self.found;
         let at = infos.len() as u32;
-        let (start, len) = (places.len(), tally.places as usize);
+        let (start, len) = (places.len(), tally.met.places);
         reserve(places, len)?;
         places.resize(start + len, 0);
         index.find_or_insert(pair, at);
-        infos.push(Info { pair, count: tally.weight, start, len });
-        self.queue.push(Candidate::new(tally.weight, pair, at, symbols), symbols);
+        infos.push(Info { pair, count: tally.met.count, start, len });
+        self.queue.push(Candidate::new(tally.met.count, pair, at, symbols), symbols);
         Ok(start)
     }
 }

@@ -1,5 +1,7 @@
 //! Tables of pairs: an index from a pair to its number, and upper bounds of all pairs' counts.
 
+use std::cmp::Reverse;
+
 use super::Pair;
 use crate::memory::prefetch;
 
@@ -76,9 +78,16 @@ impl PairIndex {
     }
 }
 
-/// Upper bounds of the counts of all pairs in little memory: pairs that fall into one bucket share a sum.
+/// How often something occurs, and at how many places in distinct words.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Occurrences {
+    pub count: u64,
+    pub places: usize,
+}
+
+/// Upper bounds of the occurrences of all pairs in little memory: pairs that fall into one bucket share a sum.
 pub struct Sketch {
-    sums: Vec<u64>,
+    sums: Vec<Occurrences>,
     shift: u32,
     /// All counts together, none once they have left 64 bits: then the sums say nothing.
     total: Option<u64>,
@@ -88,44 +97,61 @@ impl Sketch {
     /// For a corpus of so many slots.
     pub fn new(slots: usize) -> Self {
         let bits = (slots / 8 + 1).ilog2().clamp(12, 18);
-        Self { sums: vec![0; 1 << bits], shift: 64 - bits, total: Some(0) }
+        Self { sums: vec![Occurrences::default(); 1 << bits], shift: 64 - bits, total: Some(0) }
     }
 
-    /// Adds a pair's count before anything is merged.
-    pub fn begin(&mut self, pair: Pair, count: u64) {
-        self.add(pair, count);
-        self.total = self.total.and_then(|total| total.checked_add(count));
-    }
-
-    #[inline]
-    pub fn add(&mut self, pair: Pair, count: u64) {
-        let sum = &mut self.sums[(hash(pair) >> self.shift) as usize];
-        *sum = sum.wrapping_add(count);
+    /// Adds a pair before anything is merged.
+    pub fn begin(&mut self, pair: Pair, pairs: Occurrences) {
+        self.add(pair, pairs);
+        self.total = self.total.and_then(|total| total.checked_add(pairs.count));
     }
 
     #[inline]
-    pub fn subtract(&mut self, pair: Pair, count: u64) {
+    pub fn add(&mut self, pair: Pair, more: Occurrences) {
         let sum = &mut self.sums[(hash(pair) >> self.shift) as usize];
-        *sum = sum.wrapping_sub(count);
+        sum.count = sum.count.wrapping_add(more.count);
+        sum.places += more.places;
     }
 
-    /// What about `wanted` of the pairs reach.
-    pub fn threshold(&self, wanted: usize) -> u64 {
-        let mut sums: Vec<u64> = self.sums.iter().copied().filter(|&sum| sum > 0).collect();
-        if sums.len() <= wanted || self.total.is_none() {
-            return 0;
+    #[inline]
+    pub fn subtract(&mut self, pair: Pair, less: Occurrences) {
+        let sum = &mut self.sums[(hash(pair) >> self.shift) as usize];
+        sum.count = sum.count.wrapping_sub(less.count);
+        sum.places -= less.places;
+    }
+
+    /// The count that at most `wanted` pairs exceed which together stand at no more than `places` places.
+    pub fn threshold(&self, wanted: usize, places: usize) -> u64 {
+        match self.total {
+            Some(_) => threshold(self.sums.iter().filter(|sum| sum.count > 0).copied().collect(), wanted, places),
+            None => 0,
         }
-        *sums.select_nth_unstable_by(wanted, |one, other| other.cmp(one)).1
     }
 
     /// The pairs that may reach a threshold.
     pub fn reaching(&self, threshold: u64) -> PairFilter {
         let mut bits = vec![0; self.sums.len() / 64];
-        for (at, &sum) in self.sums.iter().enumerate() {
-            bits[at / 64] |= u64::from(sum >= threshold || self.total.is_none()) << (at % 64);
+        for (at, sum) in self.sums.iter().enumerate() {
+            bits[at / 64] |= u64::from(sum.count >= threshold || self.total.is_none()) << (at % 64);
         }
         PairFilter { bits, shift: self.shift }
     }
+}
+
+/// The count that at most `wanted` of these exceed which together stand at no more than `places` places.
+pub fn threshold(mut all: Vec<Occurrences>, wanted: usize, places: usize) -> u64 {
+    // Only the first ones need to be in order.
+    if all.len() > wanted {
+        all.select_nth_unstable_by_key(wanted, |one| Reverse(one.count));
+        all.truncate(wanted + 1);
+    }
+    all.sort_unstable_by_key(|one| Reverse(one.count));
+    let mut used = 0;
+    let beyond = all.iter().enumerate().find(|(number, one)| {
+        used += one.places;
+        *number >= wanted || used > places
+    });
+    beyond.map_or(0, |(_, one)| one.count)
 }
 
 /// A set of pairs, with others that fall into the same bucket: small enough for the nearest cache.

@@ -7,7 +7,7 @@ use rayon::prelude::*;
 
 use super::Pair;
 use super::corpus::{Corpus, Slot};
-use super::pairs::{PairFilter, PairIndex, Sketch};
+use super::pairs::{self, Occurrences, PairFilter, PairIndex, Sketch};
 use crate::memory::{prefer_huge_pages, prefetch};
 use crate::{Error, Job, Result};
 
@@ -45,27 +45,20 @@ pub fn on_each<P: Send, T: Send>(
     }
 }
 
-/// How often a pair of bytes occurs in a segment, and at how many places.
-#[derive(Clone, Copy, Debug, Default)]
-struct ByteTally {
-    count: u64,
-    places: usize,
-}
-
 const BYTE_PAIRS: usize = 1 << 16;
 
 /// The first round, in which all symbols are bytes: a plain array holds the exact counts of all their pairs.
 pub struct FirstSweep {
     /// By segment, then by pair.
-    tallies: Vec<Vec<ByteTally>>,
+    tallies: Vec<Vec<Occurrences>>,
     /// Over all segments.
-    total: Vec<ByteTally>,
+    total: Vec<Occurrences>,
 }
 
 impl FirstSweep {
     pub fn new<S: Slot>(corpus: &Corpus<S>, pool: Pool<'_>, job: &Job) -> Result<Self> {
         let tallies = on_each(pool, (0..corpus.segments()).collect(), |segment| tally_bytes(corpus, segment, job))?;
-        let mut total = vec![ByteTally::default(); BYTE_PAIRS];
+        let mut total = vec![Occurrences::default(); BYTE_PAIRS];
         for tallies in &tallies {
             for (sum, tally) in total.iter_mut().zip(tallies) {
                 sum.count = sum.count.checked_add(tally.count).ok_or(Error::CountOverflow)?;
@@ -77,20 +70,13 @@ impl FirstSweep {
 
     pub fn sketch(&self, slots: usize) -> Sketch {
         let mut sketch = Sketch::new(slots);
-        self.pairs().for_each(|(pair, tally)| sketch.begin(pair, tally.count));
+        self.pairs().for_each(|(pair, tally)| sketch.begin(pair, tally));
         sketch
     }
 
     /// The count that at most `wanted` pairs exceed which together stand at no more than `places` places.
     pub fn threshold(&self, wanted: usize, places: usize) -> u64 {
-        let mut tallies: Vec<ByteTally> = self.pairs().map(|(_, tally)| tally).collect();
-        tallies.sort_unstable_by_key(|tally| std::cmp::Reverse(tally.count));
-        let mut used = 0;
-        let beyond = tallies.iter().enumerate().find(|(number, tally)| {
-            used += tally.places;
-            *number >= wanted || used > places
-        });
-        beyond.map_or(0, |(_, tally)| tally.count)
+        pairs::threshold(self.pairs().map(|(_, tally)| tally).collect(), wanted, places)
     }
 
     /// Follows the pairs that reach a threshold and are short enough.
@@ -129,7 +115,7 @@ impl FirstSweep {
         Ok(found)
     }
 
-    fn pairs(&self) -> impl Iterator<Item = (Pair, ByteTally)> {
+    fn pairs(&self) -> impl Iterator<Item = (Pair, Occurrences)> {
         let all = (0..).zip(self.total.iter().copied());
         all.filter(|(_, tally)| tally.places > 0).map(|(at, tally): (u32, _)| ((at >> 8, at & 0xff), tally))
     }
@@ -141,8 +127,8 @@ fn byte_pair(pair: Pair) -> usize {
     ((pair.0 & 0xff) << 8 | pair.1 & 0xff) as usize
 }
 
-fn tally_bytes<S: Slot>(corpus: &Corpus<S>, segment: usize, job: &Job) -> Result<Vec<ByteTally>> {
-    let mut tallies = vec![ByteTally::default(); BYTE_PAIRS];
+fn tally_bytes<S: Slot>(corpus: &Corpus<S>, segment: usize, job: &Job) -> Result<Vec<Occurrences>> {
+    let mut tallies = vec![Occurrences::default(); BYTE_PAIRS];
     corpus.for_each_pair(segment, job, |is_pair, pair, _, weight| {
         let tally = &mut tallies[byte_pair(pair)];
         let weight = if is_pair { weight } else { 0 };
