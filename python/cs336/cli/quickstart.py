@@ -54,7 +54,7 @@ class Stopwatch:
 @click.option(
     "--vocab-size", type=click.IntRange(min=257), default=1024, show_default=True, help="Entries of the tokenizer."
 )
-@click.option("--steps", type=click.IntRange(min=1), default=1200, show_default=True, help="Training steps.")
+@click.option("--steps", type=click.IntRange(min=1), default=1000, show_default=True, help="Training steps.")
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Another seed, another run.")
 @click.pass_context
 def command(
