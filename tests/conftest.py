@@ -16,6 +16,10 @@ import pytest
 # busy machine makes it wait for long.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+# A shell that starts the suite in its background lets it ignore Ctrl-C, and the processes that tests start would too.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
 NOBODY = 65534
 
 

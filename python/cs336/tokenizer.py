@@ -246,8 +246,7 @@ def train_bpe(
     than ``max_token_length`` bytes. With ``extend`` training goes on from that tokenizer: its ids and merges stay, new
     ones follow, and its own special tokens and pattern cut the text. ``max_memory``, in bytes: what does not fit while
     counting goes to temporary files; None takes three quarters of what is available. ``progress``: None shows it on
-    terminals and in notebooks, True
-    everywhere.
+    terminals and in notebooks, True everywhere.
     """
     tokenizer, _ = train_bpe_with_report(
         paths,

@@ -107,7 +107,8 @@ def command(
 
     _title("4. Model")
     config = quickstart_config(work, tokenizer, steps, seed)
-    click.echo(f"{config.model.num_parameters():,} parameters, {steps} steps of {config.training.batch_size} sequences")
+    length = "1 step" if steps == 1 else f"{steps:,} steps"
+    click.echo(f"{config.model.num_parameters():,} parameters, {length} of {config.training.batch_size} sequences")
     result = train_with_progress(config, folder)
     watch.lap("training")
     if result.interrupted:

@@ -54,7 +54,7 @@ class RotaryPositionalEmbedding(nn.Module):
 
         In bfloat16 the cosine of a small angle is 1; so a narrower type leaves the tables in float32.
         """
-        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]  # torch's has no types
         self._build_tables(self.cos.device, self.cos.dtype)
         return self
 

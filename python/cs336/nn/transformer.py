@@ -48,7 +48,7 @@ class TransformerLM(nn.Module):
         self.lm_head = (
             None if config.tie_embeddings else Linear(config.d_model, config.vocab_size, False, device, dtype)
         )
-        self.register_load_state_dict_pre_hook(_accept_tied_head)  # type: ignore[no-untyped-call]
+        self.register_load_state_dict_pre_hook(_accept_tied_head)  # type: ignore[no-untyped-call]  # torch's
         self.reset_parameters()
 
     def reset_parameters(self) -> None:

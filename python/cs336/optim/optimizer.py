@@ -26,7 +26,7 @@ class Optimizer(_Torchs):
     zero_grad = inspect.unwrap(_Torchs.zero_grad)
 
     @torch.no_grad()
-    def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
+    def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]  # torch types two overloads
         """Takes one step; returns the closure's loss, if one is given."""
         loss = None
         if closure is not None:
