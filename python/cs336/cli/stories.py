@@ -14,7 +14,9 @@ from cs336.cli.show import json_option, show
 @click.command()
 @click.option("--count", type=click.IntRange(min=1), help="How many stories.")
 @click.option("--size", metavar="SIZE", callback=size_of, help="How many bytes at least, such as 500kB or 10MB.")
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Other seeds tell other stories.")
+@click.option(
+    "--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Other seeds tell other stories."
+)
 @click.option("--output", type=PATH, help="The file to write; without it, standard output.")
 @json_option
 def command(count: int | None, size: int | None, seed: int, output: Path | None, as_json: bool) -> None:
