@@ -12,8 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from cs336 import progress
-from cs336.progress import Pace, clock, lines, reporting
+from cs336 import bars
+from cs336.bars import Pace, clock, lines
+from cs336.progress import reporting
 
 
 @pytest.fixture
@@ -21,7 +22,7 @@ def seconds(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
     """Sets what time it is."""
 
     def at(now: float) -> None:
-        monkeypatch.setattr(progress.time, "monotonic", lambda: now)
+        monkeypatch.setattr(bars.time, "monotonic", lambda: now)
 
     at(0)
     return at

@@ -22,13 +22,16 @@ from cs336.counts import CountsInfo, default_max_memory, read_info
 from cs336.errors import ClusterError, CorpusError, Cs336Error
 from cs336.extra import needs_extra
 from cs336.files import explained, whole_file
-from cs336.inputs import InputFormat, StrPath, corpus_of, expand
+from cs336.inputs import corpus_of, expand
 from cs336.progress import reporting
-from cs336.tokenizer import Progress, check_options
+from cs336.tokenizer import check_options
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
+
+    from cs336.inputs import InputFormat, StrPath
+    from cs336.tokenizer import Progress
 
     # The bytes of a counts file, as Ray passes them on without copying.
     Part: TypeAlias = NDArray[np.uint8]

@@ -7,11 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from cs336 import _bpe
-from cs336.inputs import InputFormat, StrPath, corpus_of, expand
+from cs336.inputs import corpus_of, expand
 from cs336.progress import reporting
-from cs336.tokenizer import Progress, Tokenizer, check_options
+from cs336.tokenizer import Tokenizer, check_options
+
+if TYPE_CHECKING:
+    from cs336.inputs import InputFormat, StrPath
+    from cs336.tokenizer import Progress
 
 __all__ = ["CountsInfo", "count_pretokens", "default_max_memory", "merge_counts", "read_info", "train_bpe_from_counts"]
 

@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-import errno
-import glob
 import os
-from collections.abc import Iterable, Iterator, Sequence
-from pathlib import Path
-from typing import Any, Literal, TypeAlias
 
 from cs336 import _bpe
 from cs336.errors import CorpusError, FormatError
 from cs336.extra import needs_extra
-from cs336.files import explained
 
-StrPath: TypeAlias = str | os.PathLike[str]
-InputFormat: TypeAlias = Literal["text", "jsonl", "parquet"]
-Batch: TypeAlias = tuple[memoryview, memoryview, int]
-# Paths that the core reads; documents that it does not, what these amount to in the progress, and how to call it all;
-# format and column of the former.
-Corpus: TypeAlias = tuple[list[str], Iterator[Batch] | None, int, str | None, InputFormat | None, str]
+TYPE_CHECKING = False  # type checkers take it for true; see cs336.tokenizer
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+    from typing import Any, Literal, TypeAlias
+
+    StrPath: TypeAlias = str | os.PathLike[str]
+    InputFormat: TypeAlias = Literal["text", "jsonl", "parquet"]
+    Batch: TypeAlias = tuple[memoryview, memoryview, int]
+    # Paths that the core reads; documents that it does not, what these amount to in the progress, and how to call it
+    # all; format and column of the former.
+    Corpus: TypeAlias = tuple[list[str], Iterable[str | Batch] | None, int | None, str | None, InputFormat | None, str]
 
 _ROWS = 1024  # of a Parquet file that are in memory at a time
 _BUFFER = 1 << 20  # bytes of its columns that are
@@ -45,7 +44,13 @@ def expand(paths: StrPath | Sequence[StrPath]) -> list[str]:
 
 
 def _matches(name: str) -> list[str]:
-    if not glob.has_magic(name) or Path(name).exists():
+    if not any(sign in name for sign in "*?["):
+        return [name]
+    import errno
+    import glob
+    from pathlib import Path
+
+    if Path(name).exists():
         return [name]
     # Not Path.glob, which takes no absolute pattern.
     files = sorted(path for path in glob.glob(name, recursive=True) if not Path(path).is_dir())  # noqa: PTH207
@@ -80,8 +85,13 @@ def parquet_documents(paths: Sequence[str], column: str) -> Iterator[Batch]:
 
 def parquet_size(paths: Sequence[str]) -> int:
     """The size of Parquet files, checked to be there and to be readable before the work begins."""
-    if paths:
-        _pyarrow()
+    if not paths:
+        return 0
+    from pathlib import Path
+
+    from cs336.files import explained
+
+    _pyarrow()
     size = 0
     for path in paths:
         with explained(path), Path(path).open("rb"):
@@ -98,7 +108,7 @@ def _pyarrow() -> Any:
 
 def _rows(path: str, column: str) -> Iterator[Batch]:
     arrow = _pyarrow()
-    size = Path(path).stat().st_size
+    size = os.path.getsize(path)  # noqa: PTH202  pathlib is not imported here
     try:
         options = {"buffer_size": _BUFFER, "pre_buffer": False, "page_checksum_verification": True}
         with arrow.parquet.ParquetFile(path, **options) as file:

@@ -1,117 +1,46 @@
-"""How far a long call is: a bar on a terminal, a line in a notebook, or whatever the caller wants to do with it."""
+"""How far a long call is, told to whoever wants to know. What it looks like stands in ``bars``."""
 
 from __future__ import annotations
 
 import sys
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import TextIO, TypeAlias
 
-Report: TypeAlias = Callable[[str, int, int | None], object]
+TYPE_CHECKING = (
+    False  # type checkers take it for true; `typing` itself takes longer to import than small texts to train
+)
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from contextlib import AbstractContextManager
+    from typing import TypeAlias
 
-_NAMES = {"count": "counting", "merge": "merging", "encode": "encoding"}
-_SECONDS_BETWEEN_LINES = 10.0  # in a log file
-_SECONDS_BETWEEN_REWRITES = 0.25  # in a notebook
+    Report: TypeAlias = Callable[[str, int, int | None], object]
 
 
-@contextmanager
-def reporting(progress: bool | Report | None) -> Iterator[Report | None]:
-    """What a job should call with ``(stage, done, total)``.
+class _Given:
+    """A context that gives what it was made with."""
+
+    def __init__(self, report: Report | None) -> None:
+        self._report = report
+
+    def __enter__(self) -> Report | None:
+        return self._report
+
+    def __exit__(self, *error: object) -> None:
+        pass
+
+
+def reporting(progress: bool | Report | None) -> AbstractContextManager[Report | None]:
+    """What a job should call with ``(stage, done, total)``, as a context.
 
     True: a bar on a terminal, a line that is written over in a notebook, a line now and then elsewhere. None: the same,
     but nothing elsewhere.
     """
     if callable(progress):
-        yield progress
-    elif progress is False or sys.stderr is None:
-        yield None
-    elif sys.stderr.isatty():
-        with _bar() as report:
-            yield report
-    elif type(sys.stderr).__module__.startswith("ipykernel"):
-        with lines(sys.stderr, over=True) as report:
-            yield report
-    elif progress:
-        with lines(sys.stderr, over=False) as report:
-            yield report
-    else:
-        yield None
+        return _Given(progress)
+    if progress is False or sys.stderr is None:
+        return _Given(None)
+    terminal, notebook = sys.stderr.isatty(), type(sys.stderr).__module__.startswith("ipykernel")
+    if not (terminal or notebook or progress):
+        return _Given(None)
+    from cs336 import bars
 
-
-class Pace:
-    """How fast a stage goes, and how long it will take."""
-
-    def __init__(self, stage: str, now: float) -> None:
-        self.stage = stage
-        self.began = now
-
-    def describe(self, done: int, total: int | None, now: float) -> str:
-        """``12.3 MB/s, 0:42 left``; what is not known yet is left out."""
-        seconds = now - self.began
-        if done <= 0 or seconds <= 0:
-            return ""
-        rate = done / seconds
-        speed = f"{rate:,.0f} merges/s" if self.stage == "merge" else f"{rate / 1e6:,.1f} MB/s"
-        if total is None:
-            amount = f"{done:,}" if self.stage == "merge" else f"{done / 1e6:,.0f} MB"
-            return f"{amount}, {speed}"
-        return f"{speed}, {clock((total - done) / rate)} left"
-
-
-def clock(seconds: float) -> str:
-    """``1:02:03``, or ``2:03`` within an hour."""
-    minutes, rest = divmod(max(0, round(seconds)), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
-
-
-@contextmanager
-def lines(target: TextIO, *, over: bool) -> Iterator[Report]:
-    """Progress as text: lines one below the other, or each ``over`` the last."""
-    pace, printed, width = Pace("", 0.0), 0.0, 0
-    least = _SECONDS_BETWEEN_REWRITES if over else _SECONDS_BETWEEN_LINES
-
-    def report(stage: str, done: int, total: int | None) -> None:
-        nonlocal pace, printed, width
-        now = time.monotonic()
-        if stage != pace.stage:
-            pace, printed = Pace(stage, now), now
-        if now - printed < least:
-            return
-        printed = now
-        share = f" {100 * done // total}%" if total else ""
-        note = pace.describe(done, total, now)
-        line = f"{_NAMES.get(stage, stage)}{share}{', ' if note else ''}{note}"
-        target.write(f"\r{line:<{width}}" if over else f"{line}\n")
-        target.flush()
-        width = len(line)
-
-    try:
-        yield report
-    finally:
-        if over and width:
-            target.write(f"\r{'':<{width}}\r")
-            target.flush()
-
-
-@contextmanager
-def _bar() -> Iterator[Report]:
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn
-
-    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TextColumn("{task.fields[note]}"))
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        tasks: dict[str, tuple[TaskID, Pace]] = {}
-
-        def report(stage: str, done: int, total: int | None) -> None:
-            now = time.monotonic()
-            if stage not in tasks:
-                for last, pace in tasks.values():
-                    # The last that was heard of a stage came some moments before its end.
-                    bar.update(last, completed=bar.tasks[last].total, note=f"in {clock(now - pace.began)}")
-                tasks[stage] = bar.add_task(_NAMES.get(stage, stage), total=total, note=""), Pace(stage, now)
-            task, pace = tasks[stage]
-            bar.update(task, completed=done, total=total, note=pace.describe(done, total, now))
-
-        yield report
+    return bars.bar() if terminal else bars.lines(sys.stderr, over=notebook)

@@ -1,4 +1,4 @@
-"""What training tells about itself: how much there was, and where time and memory went."""
+"""What training and encoding tell about themselves: how much there was, and where time and memory went."""
 
 from __future__ import annotations
 
@@ -37,6 +37,21 @@ class TrainReport:
     stages: tuple[StageReport, ...]
     steps: dict[str, float]
     thread_seconds: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class EncodeFileStats:
+    """What ``encode_file`` wrote: tokens, bytes of text, documents, and the bytes of text a token stands for."""
+
+    tokens: int
+    bytes: int
+    documents: int
+    dtype: str
+
+    @property
+    def bytes_per_token(self) -> float:
+        """The compression ratio; 0 where there are no tokens."""
+        return self.bytes / self.tokens if self.tokens else 0.0
 
 
 @contextmanager

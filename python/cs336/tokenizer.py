@@ -1,53 +1,33 @@
 """Exact byte-level BPE: training, encoding, decoding, and the files around them. The face of the Rust core.
 
-What it promises stands in ``docs/tokenizer.md``. Neither numpy nor rich is imported before something needs it.
+What it promises stands in ``docs/tokenizer.md``. Nothing is imported before something needs it, of the standard library
+neither: training on a small text takes less time than importing much of that.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Self, TypeAlias
-
 from cs336 import _bpe
 from cs336.errors import ConfigError, TokenIdError, UnrepresentableError
-from cs336.inputs import InputFormat, StrPath, corpus_of
+from cs336.inputs import corpus_of
 from cs336.progress import reporting
-from cs336.report import StageReport, TrainReport
 
+TYPE_CHECKING = False  # type checkers take it for true
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from typing import Any, Self, TypeAlias
+
     import numpy as np
     from numpy.typing import DTypeLike, NDArray
 
-__all__ = [
-    "EncodeFileStats",
-    "StageReport",
-    "Tokenizer",
-    "TrainReport",
-    "train_bpe",
-    "train_bpe_from_iterator",
-    "train_bpe_with_report",
-]
+    from cs336.inputs import Corpus, InputFormat, StrPath
+    from cs336.report import EncodeFileStats, TrainReport
 
-Special: TypeAlias = str | Iterable[str]
-Progress: TypeAlias = bool | Callable[[str, int, int | None], object] | None
+    Special: TypeAlias = str | Iterable[str]
+    Progress: TypeAlias = bool | Callable[[str, int, int | None], object] | None
+
+__all__ = ["Tokenizer", "train_bpe", "train_bpe_from_iterator", "train_bpe_with_report"]
 
 _PIECE = 1 << 16  # characters of a long item that are encoded at a time, so that memory stays bounded
-
-
-@dataclass(frozen=True)
-class EncodeFileStats:
-    """What ``encode_file`` wrote: tokens, bytes of text, documents, and the bytes of text a token stands for."""
-
-    tokens: int
-    bytes: int
-    documents: int
-    dtype: str
-
-    @property
-    def bytes_per_token(self) -> float:
-        """The compression ratio; 0 where there are no tokens."""
-        return self.bytes / self.tokens if self.tokens else 0.0
 
 
 class Tokenizer(_bpe.Tokenizer):
@@ -151,6 +131,8 @@ class Tokenizer(_bpe.Tokenizer):
 
         ``dtype`` is uint16 or uint32; without it, uint16 where all ids fit.
         """
+        from cs336.report import EncodeFileStats
+
         _check_threads(threads)
         wide = None if dtype is None else self._file_dtype(dtype).itemsize == 4
         with reporting(progress) as report:
@@ -248,21 +230,11 @@ def train_bpe(
     counting goes to temporary files; None takes three quarters of what is available. ``progress``: None shows it on
     terminals and in notebooks, True everywhere.
     """
-    tokenizer, _ = train_bpe_with_report(
-        paths,
-        vocab_size,
-        special_tokens,
-        pattern=pattern,
-        min_frequency=min_frequency,
-        max_token_length=max_token_length,
-        extend=extend,
-        input_format=input_format,
-        text_column=text_column,
-        threads=threads,
-        max_memory=max_memory,
-        progress=progress,
-    )
-    return tokenizer
+    cut = (special_tokens, pattern)
+    limits = (vocab_size, min_frequency, max_token_length)
+    corpus = corpus_of(paths, input_format, text_column)
+    trained, _ = _train(corpus, cut, limits, extend, threads, max_memory, progress)
+    return Tokenizer(trained)
 
 
 def train_bpe_with_report(
@@ -281,28 +253,10 @@ def train_bpe_with_report(
     progress: Progress = None,
 ) -> tuple[Tokenizer, TrainReport]:
     """As ``train_bpe``, and tell where time and memory went."""
-    check_options(
-        vocab_size=vocab_size,
-        min_frequency=min_frequency,
-        max_token_length=max_token_length,
-        threads=threads,
-        max_memory=max_memory,
-    )
-    special_tokens, pattern = _cut_as(extend, special_tokens, pattern)
+    cut = (special_tokens, pattern)
+    limits = (vocab_size, min_frequency, max_token_length)
     corpus = corpus_of(paths, input_format, text_column)
-    with reporting(progress) as report:
-        trained, numbers = _bpe.train_corpus(
-            *corpus,
-            vocab_size,
-            special_tokens,
-            pattern,
-            min_frequency,
-            max_token_length,
-            extend,
-            threads,
-            max_memory,
-            report,
-        )
+    trained, numbers = _train(corpus, cut, limits, extend, threads, max_memory, progress)
     return Tokenizer(trained), _report(numbers, trained, vocab_size)
 
 
@@ -320,6 +274,26 @@ def train_bpe_from_iterator(
     progress: Progress = None,
 ) -> Tokenizer:
     """Learn a tokenizer from texts in memory, each of them a document; otherwise as ``train_bpe``."""
+    if isinstance(texts, str):
+        raise TypeError("texts must be an iterable of str, one per document, not a single str")
+    cut = (special_tokens, pattern)
+    limits = (vocab_size, min_frequency, max_token_length)
+    corpus: Corpus = ([], texts, None, "the iterable of texts", None, "")
+    trained, _ = _train(corpus, cut, limits, extend, threads, max_memory, progress)
+    return Tokenizer(trained)
+
+
+def _train(
+    corpus: Corpus,
+    cut: tuple[Iterable[str], str],
+    limits: tuple[int, int, int | None],
+    extend: Tokenizer | None,
+    threads: int | None,
+    max_memory: int | None,
+    progress: Progress,
+) -> tuple[_bpe.Tokenizer, Any]:
+    """Checks what all trainers take, and calls the core: special tokens and pattern; size, frequency and length."""
+    vocab_size, min_frequency, max_token_length = limits
     check_options(
         vocab_size=vocab_size,
         min_frequency=min_frequency,
@@ -327,14 +301,20 @@ def train_bpe_from_iterator(
         threads=threads,
         max_memory=max_memory,
     )
-    special_tokens, pattern = _cut_as(extend, special_tokens, pattern)
-    if isinstance(texts, str):
-        raise TypeError("texts must be an iterable of str, one per document, not a single str")
-    origin = "the iterable of texts"
+    special_tokens, pattern = _cut_as(extend, *cut)
     with reporting(progress) as report:
-        options = (vocab_size, special_tokens, pattern, min_frequency, max_token_length, extend, threads, max_memory)
-        trained, _ = _bpe.train_corpus([], texts, None, origin, None, "", *options, report)
-    return Tokenizer(trained)
+        return _bpe.train_corpus(
+            *corpus,
+            vocab_size,
+            special_tokens,
+            pattern,
+            min_frequency,
+            max_token_length,
+            extend,
+            threads,
+            max_memory,
+            report,
+        )
 
 
 def _cut_as(extend: Tokenizer | None, special_tokens: Iterable[str], pattern: str) -> tuple[Iterable[str], str]:
@@ -347,6 +327,8 @@ def _cut_as(extend: Tokenizer | None, special_tokens: Iterable[str], pattern: st
 
 
 def _report(numbers: Any, tokenizer: _bpe.Tokenizer, wanted: int) -> TrainReport:
+    from cs336.report import StageReport, TrainReport
+
     corpus_bytes, documents, pretokens, distinct, stages, steps, threads = numbers
     return TrainReport(
         corpus_bytes=corpus_bytes,
