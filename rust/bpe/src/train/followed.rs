@@ -21,9 +21,15 @@ const NOWHERE: usize = usize::MAX;
 const FIRST_PAIRS: usize = 1024;
 
 /// Of how many slots one may be a place of a pair that is followed, so that places take little more memory than slots:
-/// in the first round 4 bytes each, in later ones 12.
+/// in the first round 4 bytes each, in later ones 12 as it begins.
 const FIRST_PLACES: usize = 2;
 const PLACES: usize = 4;
+
+/// Of how many slots one may become a place of a new pair before the round ends.
+const NEW_PLACES: usize = 4;
+
+/// So many are no matter.
+const LEAST_NEW_PLACES: usize = 1 << 16;
 
 /// What one merge makes of the pairs with one neighbour.
 #[derive(Clone, Copy, Debug, Default)]
@@ -71,6 +77,10 @@ impl Side {
 /// The pairs followed, and what is known of all others.
 pub struct Followed {
     threshold: u64,
+    /// How many symbols there were when the round began.
+    symbols_before: usize,
+    /// The round ends with more places than this.
+    most_places: usize,
     /// Longer ones are never merged.
     max_length: usize,
     sketch: Sketch,
@@ -94,8 +104,8 @@ impl Followed {
         let sketch = sweep.sketch(corpus.len());
         let threshold = sweep.threshold(FIRST_PAIRS, corpus.len() / FIRST_PLACES).max(floor);
         let found = sweep.find(corpus, threshold, max_length, pool, job)?;
-        let mut followed = Self { threshold, found, ..Self::new(sketch, symbols, max_length) };
-        followed.fill_queue(symbols);
+        let mut followed = Self { threshold, ..Self::new(sketch, symbols, max_length) };
+        followed.follow_all(found, corpus, symbols);
         Ok(followed)
     }
 
@@ -115,11 +125,22 @@ impl Followed {
 
     fn new(sketch: Sketch, symbols: &Symbols, max_length: usize) -> Self {
         let (left, right) = (Side::new(symbols), Side::new(symbols));
-        Self { threshold: u64::MAX, max_length, sketch, found: Found::default(), queue: Queue::default(), left, right }
+        let (found, queue) = (Found::default(), Queue::default());
+        Self {
+            threshold: u64::MAX,
+            symbols_before: symbols.len(),
+            most_places: usize::MAX,
+            max_length,
+            sketch,
+            found,
+            queue,
+            left,
+            right,
+        }
     }
 
     /// Begins another round: follows about `wanted` of the most frequent pairs, with a threshold of at least `floor`
-    /// that is below the one before.
+    /// that is below the one before, or below the best pair's count if the round before ended early.
     pub fn begin_round<S: Slot>(
         &mut self,
         corpus: &mut Corpus<S>,
@@ -129,31 +150,53 @@ impl Followed {
         pool: Pool<'_>,
         job: &Job,
     ) -> Result<()> {
-        // What no pair reaches any more is no use; halving keeps the rounds few.
-        self.threshold = self.sketch.threshold(wanted, corpus.len() / PLACES).min(self.threshold / 2).max(floor);
+        let beyond = if self.is_crowded() { self.found.greatest_count() + 1 } else { self.threshold };
+        let fruitful = symbols.len() > std::mem::replace(&mut self.symbols_before, symbols.len());
+        self.threshold = self.next_threshold(beyond, fruitful, wanted, corpus.len() / PLACES).max(floor);
         self.found = Found::default();
         corpus.rewrite(symbols.len(), |parts| on_each(pool, parts, |part| part.compact(job)).map(drop))?;
         let may_reach = self.sketch.reaching(self.threshold);
         let is_short = |pair| symbols.length(pair) <= self.max_length;
-        self.found = sweep::find(corpus, &may_reach, self.threshold, is_short, pool, job)?;
-        self.fill_queue(symbols);
+        let found = sweep::find(corpus, &may_reach, self.threshold, is_short, pool, job)?;
+        self.follow_all(found, corpus, symbols);
         Ok(())
     }
 
-    fn fill_queue(&mut self, symbols: &Symbols) {
+    /// A threshold below `beyond`, which no pair reaches any more.
+    ///
+    /// Half of that keeps the rounds few. Where the pairs that may reach the half stand at more than `places` places it is
+    /// to be more, unless the sketch, which takes several rare pairs for a frequent one, made the last round fruitless.
+    fn next_threshold(&self, beyond: u64, fruitful: bool, wanted: usize, places: usize) -> u64 {
+        let few = self.sketch.threshold(wanted, places);
+        let half = beyond / 2;
+        let most = if fruitful && self.sketch.places(half) > places { beyond - 1 } else { half };
+        few.min(most)
+    }
+
+    fn follow_all<S: Slot>(&mut self, found: Found, corpus: &Corpus<S>, symbols: &Symbols) {
+        self.found = found;
+        self.most_places = self.found.places.len() + (corpus.len() / NEW_PLACES).max(LEAST_NEW_PLACES);
         self.queue.clear();
         for (index, info) in (0..).zip(&self.found.infos).filter(|(_, info)| info.len > 0) {
             self.queue.push(Candidate::new(info.count, info.pair, index, symbols), symbols);
         }
     }
 
-    /// Pairs below this are not followed.
-    pub fn threshold(&self) -> u64 {
-        self.threshold
+    /// Whether no pair is left, where none below `floor` counts.
+    pub fn is_done(&self, floor: u64) -> bool {
+        self.threshold == floor && !self.is_crowded()
     }
 
-    /// The pair to merge next, none if no pair reaches the threshold any more.
+    /// Whether the round is to end because of the places there are, even if pairs reach the threshold.
+    fn is_crowded(&self) -> bool {
+        self.found.places.len() > self.most_places
+    }
+
+    /// The pair to merge next, none if the round is over.
     pub fn best(&mut self, symbols: &Symbols) -> Option<Pair> {
+        if self.is_crowded() {
+            return None;
+        }
         loop {
             let first = self.queue.first()?;
             let now = self.found.infos[first.index as usize].count;

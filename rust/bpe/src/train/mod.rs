@@ -148,7 +148,7 @@ impl<W: Words> Training<'_, W> {
                 job.advance(1);
             }
             clock.add(Step::Merges, begun.elapsed());
-            if merges.len() == wanted || followed.threshold() == floor {
+            if merges.len() == wanted || followed.is_done(floor) {
                 return Ok(merges);
             }
             let pairs = pairs_to_follow(symbols.len() - 256, wanted - merges.len());

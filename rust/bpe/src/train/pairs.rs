@@ -128,6 +128,14 @@ impl Sketch {
         }
     }
 
+    /// At how many places those pairs stand that may reach a threshold.
+    pub fn places(&self, threshold: u64) -> usize {
+        match self.total {
+            Some(_) => self.sums.iter().filter(|sum| sum.count >= threshold).map(|sum| sum.places).sum(),
+            None => usize::MAX,
+        }
+    }
+
     /// The pairs that may reach a threshold.
     pub fn reaching(&self, threshold: u64) -> PairFilter {
         let mut bits = vec![0; self.sums.len() / 64];

@@ -30,6 +30,13 @@ pub struct Found {
     pub places: Vec<u32>,
 }
 
+impl Found {
+    /// The count of the most frequent pair.
+    pub fn greatest_count(&self) -> u64 {
+        self.infos.iter().map(|info| info.count).max().unwrap_or(0)
+    }
+}
+
 /// Who does the work: some threads, or the calling one.
 pub type Pool<'p> = Option<&'p ThreadPool>;
 
