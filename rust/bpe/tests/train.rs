@@ -191,7 +191,7 @@ fn threads_change_nothing_of_going_on() {
 fn a_limit_of_memory_is_told_before_merging() {
     let options = TrainOptions { max_memory: Some(1_000), ..options(10, 1) };
     let error = train(counts_of(&[(vec![b'a'; 1_000], 1)]), &options, &Job::default()).unwrap_err();
-    assert!(matches!(error, Error::OutOfMemory { needed: 12_024, .. }), "{error}");
+    assert!(matches!(error, Error::OutOfMemory { needed: 8_016, .. }), "{error}");
 }
 
 #[test]

@@ -28,8 +28,8 @@ const PLACES: usize = 4;
 /// Of how many slots one may become a place of a new pair before the round ends.
 const NEW_PLACES: usize = 4;
 
-/// So many are no matter.
-const LEAST_NEW_PLACES: usize = 1 << 16;
+/// So many are no matter, but for tests.
+const LEAST_NEW_PLACES: usize = if cfg!(test) { 1 } else { 1 << 16 };
 
 /// What one merge makes of the pairs with one neighbour.
 #[derive(Clone, Copy, Debug, Default)]
@@ -325,5 +325,44 @@ impl Followed {
         infos.push(Info { pair, count: tally.met.count, start, len });
         self.queue.push(Candidate::new(tally.met.count, pair, at, symbols), symbols);
         Ok(start)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::super::{TrainOptions, train};
+    use super::*;
+    use crate::count::WordCounts;
+    use crate::reference;
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(500))]
+
+        #[test]
+        fn rounds_that_end_early_change_nothing(
+            words in prop::collection::vec(("[ab]{1,40}|[abcdefg]{1,12}", 1u64..9), 1..40),
+        ) {
+            let mut counts = WordCounts::default();
+            let mut plain = std::collections::BTreeMap::<Vec<u8>, u64>::new();
+            for (word, count) in &words {
+                counts.add(word.as_bytes(), *count).unwrap();
+                *plain.entry(word.clone().into_bytes()).or_default() += count;
+            }
+            let options = TrainOptions { vocab_size: 256 + 60, ..TrainOptions::default() };
+            let mut symbols = Symbols::bytes();
+            let merges: Vec<_> = train(counts, &options, &Job::default())
+                .unwrap()
+                .into_iter()
+                .map(|pair| {
+                    let parts = (symbols.of(pair.0).to_vec(), symbols.of(pair.1).to_vec());
+                    symbols.join(pair);
+                    parts
+                })
+                .collect();
+            let plain: Vec<_> = plain.into_iter().collect();
+            prop_assert_eq!(merges, reference::train(&plain, 60, 1, usize::MAX));
+        }
     }
 }
