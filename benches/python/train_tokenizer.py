@@ -164,6 +164,12 @@ def markdown(results: list[Result]) -> str:
     return "\n".join(lines)
 
 
+def digest(path: Path) -> str:
+    """SHA-256 of a file of any size."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
 def main() -> None:
     """Read the command line, measure, print and write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -191,7 +197,7 @@ def main() -> None:
             "python": platform.python_version(),
             "versions": {name: version(name) for name in trainers},
             "rounds": options.rounds,
-            "sha256": {c.name: hashlib.sha256(c.read_bytes()).hexdigest() for c in options.corpora},
+            "sha256": {c.name: digest(c) for c in options.corpora},
             "results": [asdict(one) for one in results],
         }
         options.output.with_suffix(".json").write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
