@@ -11,8 +11,8 @@ use crate::{Error, Job, Result};
 /// Slots looked at between two checks of whether to stop.
 const CHECK: usize = 1 << 20;
 
-/// A segment is at least this long: less is not worth a thread.
-const SEGMENT: usize = 1 << 18;
+/// A segment is at least this long: less is not worth a thread, but for tests.
+const SEGMENT: usize = if cfg!(test) { 16 } else { 1 << 18 };
 
 /// Bytes that everything else takes for each slot: 12 million words of nine random letters were merged in 4.4 bytes a slot,
 /// those of a text in forty languages in 7.8.
@@ -225,6 +225,43 @@ impl<S: Slot> Corpus<S> {
         self.spans[symbol as usize]
     }
 
+    /// All slots, for one thread to merge in.
+    pub fn whole(&mut self) -> Window<'_, S> {
+        let Self { slots, classes, spans, .. } = self;
+        Window { slots, offset: 0, classes, spans }
+    }
+
+    /// The slots of each segment, for a thread each to merge in.
+    pub fn windows(&mut self) -> Vec<Window<'_, S>> {
+        let Self { slots, classes, spans, segments } = self;
+        let (mut rest, mut offset) = (&mut slots[..], 0);
+        let windows = segments.iter().map(|segment| {
+            // From the border before the first word to the last slot before the border behind the last.
+            let Range { start, end } = segment.slots;
+            let (_, from_start) = std::mem::take(&mut rest).split_at_mut(start - 1 - offset);
+            let (slots, behind) = from_start.split_at_mut(end.max(start) - start);
+            (rest, offset) = (behind, start - 1 + slots.len());
+            Window { slots, offset: start - 1, classes: &classes[segment.classes.clone()], spans }
+        });
+        windows.collect()
+    }
+}
+
+/// Slots that a thread merges in.
+pub struct Window<'c, S> {
+    slots: &'c mut [S],
+    /// Where they begin in the corpus.
+    offset: usize,
+    classes: &'c [Class],
+    spans: &'c [u32],
+}
+
+impl<S: Slot> Window<'_, S> {
+    /// Where it ends: all slots from there on are others'.
+    pub fn end(&self) -> usize {
+        self.offset + self.slots.len()
+    }
+
     /// How often the word at a slot occurs. `class` is 0 at first and remembers where the slot was; the next slot must
     /// not be left of it.
     #[inline]
@@ -239,18 +276,18 @@ impl<S: Slot> Corpus<S> {
     /// Asks for the line that merging at a slot will need.
     #[inline]
     pub fn prefetch(&self, slot: u32) {
-        crate::memory::prefetch(&self.slots[slot as usize]);
+        crate::memory::prefetch(&self.slots[slot as usize - self.offset]);
     }
 
     /// Merges a pair at a slot, if it still stands there.
     #[inline]
     pub fn merge_at(&mut self, slot: u32, pair: Pair, merged: u32) -> Option<Around> {
-        let first = slot as usize;
+        let first = slot as usize - self.offset;
         if self.slots[first] != S::of(pair.0) {
             return None;
         }
         let second = first + self.spans[pair.0 as usize] as usize;
-        if self.slots[second] != S::of(pair.1) {
+        if self.at(second) != S::of(pair.1) {
             return None;
         }
         let after = second + self.spans[pair.1 as usize] as usize;
@@ -263,9 +300,15 @@ impl<S: Slot> Corpus<S> {
         Some(around)
     }
 
+    /// What stands in a slot, or right behind the last, where a word has ended.
+    #[inline]
+    fn at(&self, slot: usize) -> S {
+        self.slots.get(slot).copied().unwrap_or(S::BORDER)
+    }
+
     #[inline]
     fn inner(&self, slot: usize) -> Option<u32> {
-        let slot = self.slots[slot];
+        let slot = self.at(slot);
         (slot != S::BORDER).then(|| slot.symbol())
     }
 }

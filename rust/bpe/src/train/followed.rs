@@ -1,7 +1,9 @@
 //! The pairs that a round follows: their counts, where they occur, and which is the best.
 
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+
 use super::Pair;
-use super::corpus::{Corpus, Slot};
+use super::corpus::{Corpus, Slot, Window};
 use super::pairs::{Occurrences, Sketch};
 use super::queue::{Candidate, Queue};
 use super::sweep::{self, FirstSweep, Found, Info, Pool, on_each, reserve};
@@ -39,7 +41,11 @@ struct Tally {
     cursor: usize,
 }
 
+/// A pair at so many places is worth being merged by several threads, and in tests at fewer.
+const SHARED: usize = if cfg!(test) { 8 } else { 1 << 14 };
+
 /// The neighbours on one side of the symbol that is being made.
+#[derive(Default)]
 struct Side {
     /// By the neighbour's symbol.
     tallies: Vec<Tally>,
@@ -50,8 +56,9 @@ struct Side {
 }
 
 impl Side {
-    fn new(symbols: &Symbols) -> Self {
-        Self { tallies: vec![Tally::default(); symbols.len()], touched: Vec::new(), met: Vec::new() }
+    /// Makes room for so many symbols.
+    fn grow(&mut self, symbols: usize) {
+        self.tallies.resize(symbols, Tally::default());
     }
 
     #[inline]
@@ -65,12 +72,68 @@ impl Side {
         self.met.push((symbol, slot));
     }
 
+    /// Adds another's tallies; the list of those met stays its own.
+    fn absorb(&mut self, other: &Self) {
+        for &symbol in &other.touched {
+            let (tally, more) = (&mut self.tallies[symbol as usize], other.tallies[symbol as usize].met);
+            if tally.met.places == 0 {
+                self.touched.push(symbol);
+            }
+            tally.met.places += more.places;
+            tally.met.count += more.count;
+        }
+    }
+
     fn clear(&mut self) {
         for &symbol in &self.touched {
             self.tallies[symbol as usize] = Tally::default();
         }
         self.touched.clear();
         self.met.clear();
+    }
+}
+
+/// The neighbours that a thread met.
+#[derive(Default)]
+struct Sides {
+    left: Side,
+    right: Side,
+    merges: usize,
+}
+
+impl Sides {
+    /// Merges a pair at places of a window.
+    fn merge_in<S: Slot>(
+        &mut self,
+        mut window: Window<'_, S>,
+        places: &[AtomicU32],
+        pair: Pair,
+        merged: u32,
+        job: &Job,
+    ) -> Result<()> {
+        self.left.grow(merged as usize + 1);
+        self.right.grow(merged as usize + 1);
+        self.merges = 0;
+        let mut class = 0;
+        for (at, place) in places.iter().enumerate() {
+            if at % CHECK == 0 {
+                job.check()?;
+            }
+            if let Some(ahead) = places.get(at + AHEAD) {
+                window.prefetch(ahead.load(Relaxed));
+            }
+            let slot = place.load(Relaxed);
+            let Some(around) = window.merge_at(slot, pair, merged) else { continue };
+            self.merges += 1;
+            let weight = window.weight(slot, &mut class);
+            if let Some(left) = around.left {
+                self.left.meet(left, slot, weight);
+            }
+            if let Some(right) = around.right {
+                self.right.meet(right, slot, weight);
+            }
+        }
+        Ok(())
     }
 }
 
@@ -86,8 +149,8 @@ pub struct Followed {
     sketch: Sketch,
     found: Found,
     queue: Queue,
-    left: Side,
-    right: Side,
+    /// One for each segment, and for all together the first.
+    sides: Vec<Sides>,
 }
 
 impl Followed {
@@ -104,7 +167,7 @@ impl Followed {
         let sketch = sweep.sketch(corpus.len());
         let threshold = sweep.threshold(FIRST_PAIRS, corpus.len() / FIRST_PLACES).max(floor);
         let found = sweep.find(corpus, threshold, max_length, pool, job)?;
-        let mut followed = Self { threshold, ..Self::new(sketch, symbols, max_length) };
+        let mut followed = Self { threshold, ..Self::new(sketch, corpus, symbols, max_length) };
         followed.follow_all(found, corpus, symbols);
         Ok(followed)
     }
@@ -120,11 +183,11 @@ impl Followed {
                 Ok(())
             })?;
         }
-        Ok(Self::new(sketch, symbols, max_length))
+        Ok(Self::new(sketch, corpus, symbols, max_length))
     }
 
-    fn new(sketch: Sketch, symbols: &Symbols, max_length: usize) -> Self {
-        let (left, right) = (Side::new(symbols), Side::new(symbols));
+    fn new<S: Slot>(sketch: Sketch, corpus: &Corpus<S>, symbols: &Symbols, max_length: usize) -> Self {
+        let sides = (0..corpus.segments()).map(|_| Sides::default()).collect();
         let (found, queue) = (Found::default(), Queue::default());
         Self {
             threshold: u64::MAX,
@@ -134,8 +197,7 @@ impl Followed {
             sketch,
             found,
             queue,
-            left,
-            right,
+            sides,
         }
     }
 
@@ -218,46 +280,55 @@ impl Followed {
         symbols: &Symbols,
         pair: Pair,
         merged: u32,
+        pool: Pool<'_>,
         job: &Job,
     ) -> Result<()> {
         let Some(at) = self.queue.first().map(|first| first.index as usize) else { return Ok(()) };
         self.queue.pop(symbols);
         let Info { start, len, count, .. } = self.found.infos[at];
         self.found.infos[at].count = 0;
-        self.left.tallies.push(Tally::default());
-        self.right.tallies.push(Tally::default());
         corpus.begin_merge(pair, merged);
-        let (mut class, mut merges) = (0, 0);
-        for (visited, at) in (start..start + len).enumerate() {
-            if visited % CHECK == 0 {
-                job.check()?;
-            }
-            if at + AHEAD < start + len {
-                corpus.prefetch(self.found.places[at + AHEAD]);
-            }
-            let slot = self.found.places[at];
-            let Some(around) = corpus.merge_at(slot, pair, merged) else { continue };
-            merges += 1;
-            let weight = corpus.weight(slot, &mut class);
-            if let Some(left) = around.left {
-                self.left.meet(left, slot, weight);
-            }
-            if let Some(right) = around.right {
-                self.right.meet(right, slot, weight);
-            }
-        }
+        let places = &self.found.places[start..start + len];
+        let met = if len < SHARED || pool.is_none() {
+            self.sides[0].merge_in(corpus.whole(), places, pair, merged, job)?;
+            1
+        } else {
+            let mut rest = places;
+            let parts = self.sides.iter_mut().zip(corpus.windows()).map(|(sides, window)| {
+                let len = rest.partition_point(|place| (place.load(Relaxed) as usize) < window.end());
+                let (own, others) = rest.split_at(len);
+                rest = others;
+                (sides, window, own)
+            });
+            let merge = |(sides, window, own): (&mut Sides, _, _)| sides.merge_in(window, own, pair, merged, job);
+            on_each(pool, parts.collect(), merge)?.len()
+        };
+        let merges = self.sides[..met].iter().map(|sides| sides.merges).sum();
+        self.bring_together(met);
         // Where a pair overlaps itself, some of its places are never merged, and stay in the sketch's upper bound.
         self.sketch.subtract(pair, Occurrences { count, places: merges });
         self.lose_neighbours(pair, merged);
-        self.gain_neighbours(corpus, merged, symbols)?;
-        self.left.clear();
-        self.right.clear();
+        self.gain_neighbours(corpus, met, merged, symbols)?;
+        for sides in &mut self.sides[..met] {
+            sides.left.clear();
+            sides.right.clear();
+        }
         Ok(())
+    }
+
+    /// Adds up in the first sides what the first so many have met.
+    fn bring_together(&mut self, met: usize) {
+        let (sum, others) = self.sides[..met].split_first_mut().expect("there is at least one");
+        for sides in others {
+            sum.left.absorb(&sides.left);
+            sum.right.absorb(&sides.right);
+        }
     }
 
     /// Takes off what the pairs that the two parts made with their neighbours have lost.
     fn lose_neighbours(&mut self, pair: Pair, merged: u32) {
-        let Self { left, right, found, sketch, .. } = self;
+        let Self { sides, found, sketch, .. } = self;
+        let Sides { left, right, .. } = &mut sides[0];
         let mut lose = |other: Pair, less: Occurrences| {
             // The pair that is being merged has nothing left to lose.
             if other == pair {
@@ -281,33 +352,48 @@ impl Followed {
     }
 
     /// Follows those new pairs that reach the threshold.
-    fn gain_neighbours<S: Slot>(&mut self, corpus: &Corpus<S>, merged: u32, symbols: &Symbols) -> Result<()> {
-        for at in 0..self.left.touched.len() {
-            let symbol = self.left.touched[at];
-            let cursor = self.follow((symbol, merged), self.left.tallies[symbol as usize], symbols)?;
-            self.left.tallies[symbol as usize].cursor = cursor;
+    fn gain_neighbours<S: Slot>(
+        &mut self,
+        corpus: &Corpus<S>,
+        met: usize,
+        merged: u32,
+        symbols: &Symbols,
+    ) -> Result<()> {
+        for at in 0..self.sides[0].left.touched.len() {
+            let symbol = self.sides[0].left.touched[at];
+            let cursor = self.follow((symbol, merged), self.sides[0].left.tallies[symbol as usize], symbols)?;
+            self.sides[0].left.tallies[symbol as usize].cursor = cursor;
         }
-        for at in 0..self.right.touched.len() {
-            let symbol = self.right.touched[at];
-            let cursor = self.follow((merged, symbol), self.right.tallies[symbol as usize], symbols)?;
-            self.right.tallies[symbol as usize].cursor = cursor;
+        for at in 0..self.sides[0].right.touched.len() {
+            let symbol = self.sides[0].right.touched[at];
+            let cursor = self.follow((merged, symbol), self.sides[0].right.tallies[symbol as usize], symbols)?;
+            self.sides[0].right.tallies[symbol as usize].cursor = cursor;
         }
-        let Self { left, right, found, .. } = self;
-        for &(symbol, slot) in &left.met {
-            let cursor = &mut left.tallies[symbol as usize].cursor;
-            if *cursor != NOWHERE {
-                found.places[*cursor] = slot - corpus.span(symbol);
-                *cursor += 1;
-            }
-        }
-        for &(symbol, slot) in &right.met {
-            let cursor = &mut right.tallies[symbol as usize].cursor;
-            if *cursor != NOWHERE {
-                found.places[*cursor] = slot;
-                *cursor += 1;
-            }
+        for part in 0..met {
+            self.write_places(corpus, part);
         }
         Ok(())
+    }
+
+    /// Writes where the new pairs are that a thread met; in the threads' order, so that places go from left to right.
+    fn write_places<S: Slot>(&mut self, corpus: &Corpus<S>, part: usize) {
+        let Self { sides, found, .. } = self;
+        let (left, right) = (std::mem::take(&mut sides[part].left.met), std::mem::take(&mut sides[part].right.met));
+        for &(symbol, slot) in &left {
+            let cursor = &mut sides[0].left.tallies[symbol as usize].cursor;
+            if *cursor != NOWHERE {
+                *found.places[*cursor].get_mut() = slot - corpus.span(symbol);
+                *cursor += 1;
+            }
+        }
+        for &(symbol, slot) in &right {
+            let cursor = &mut sides[0].right.tallies[symbol as usize].cursor;
+            if *cursor != NOWHERE {
+                *found.places[*cursor].get_mut() = slot;
+                *cursor += 1;
+            }
+        }
+        (sides[part].left.met, sides[part].right.met) = (left, right);
     }
 
     /// Follows a new pair if it reaches the threshold; where its places go.
@@ -320,7 +406,7 @@ impl Followed {
         let at = infos.len() as u32;
         let (start, len) = (places.len(), tally.met.places);
         reserve(places, len)?;
-        places.resize(start + len, 0);
+        places.resize_with(start + len, AtomicU32::default);
         index.find_or_insert(pair, at);
         infos.push(Info { pair, count: tally.met.count, start, len });
         self.queue.push(Candidate::new(tally.met.count, pair, at, symbols), symbols);
@@ -341,7 +427,8 @@ mod tests {
         #![proptest_config(ProptestConfig::with_cases(500))]
 
         #[test]
-        fn rounds_that_end_early_change_nothing(
+        fn neither_threads_nor_rounds_that_end_early_change_anything(
+            threads in 1usize..5,
             words in prop::collection::vec(("[ab]{1,40}|[abcdefg]{1,12}", 1u64..9), 1..40),
         ) {
             let mut counts = WordCounts::default();
@@ -350,7 +437,7 @@ mod tests {
                 counts.add(word.as_bytes(), *count).unwrap();
                 *plain.entry(word.clone().into_bytes()).or_default() += count;
             }
-            let options = TrainOptions { vocab_size: 256 + 60, ..TrainOptions::default() };
+            let options = TrainOptions { vocab_size: 256 + 60, threads, ..TrainOptions::default() };
             let mut symbols = Symbols::bytes();
             let merges: Vec<_> = train(counts, &options, &Job::default())
                 .unwrap()

@@ -143,7 +143,7 @@ impl<W: Words> Training<'_, W> {
                 job.check()?;
                 let Some(pair) = followed.best(&symbols) else { break };
                 let merged = symbols.join(pair);
-                followed.merge(&mut corpus, &symbols, pair, merged, job)?;
+                followed.merge(&mut corpus, &symbols, pair, merged, pool, job)?;
                 merges.push(pair);
                 job.advance(1);
             }

@@ -26,8 +26,8 @@ pub struct Info {
 pub struct Found {
     pub index: PairIndex,
     pub infos: Vec<Info>,
-    /// The slots where pairs begin.
-    pub places: Vec<u32>,
+    /// The slots where pairs begin. Threads write to them, each to its own.
+    pub places: Vec<AtomicU32>,
 }
 
 impl Found {
@@ -118,7 +118,7 @@ impl FirstSweep {
                 Ok(())
             })
         })?;
-        found.places = written(places);
+        found.places = places;
         Ok(found)
     }
 
@@ -149,7 +149,7 @@ fn tally_bytes<S: Slot>(corpus: &Corpus<S>, segment: usize, job: &Job) -> Result
 /// In place of a cursor: the pair is not followed.
 const NOWHERE: usize = usize::MAX;
 
-/// Places that several threads write, each its own.
+/// Places for several threads to write.
 fn blank_places(len: usize) -> Result<Vec<AtomicU32>> {
     let needed = (len * size_of::<u32>()) as u64;
     let mut places = Vec::new();
@@ -157,10 +157,6 @@ fn blank_places(len: usize) -> Result<Vec<AtomicU32>> {
     prefer_huge_pages(&mut places);
     places.resize_with(len, AtomicU32::default);
     Ok(places)
-}
-
-fn written(places: Vec<AtomicU32>) -> Vec<u32> {
-    places.into_iter().map(AtomicU32::into_inner).collect()
 }
 
 /// How many pairs are looked up together: while one is counted, the lines of the next ones are on their way.
@@ -268,7 +264,7 @@ pub fn find<S: Slot>(
         }
         job.check()
     })?;
-    found.places = written(places);
+    found.places = places;
     Ok(found)
 }
 
