@@ -36,6 +36,8 @@ class Question:
     name: str = "model"
     batch_size: int | None = None
     """Sequences a step on all devices; None: one for memory, and the course's 1,024 for time."""
+    grad_accumulation: int = 1
+    """Parts that a batch is computed in: only one of them is in memory."""
     steps: int = 400_000
     dtype: str = "float32"
     optimizer: str = "adamw"
@@ -49,7 +51,12 @@ class Question:
     mfu: float = 0.5
 
     def __post_init__(self) -> None:
-        for name in ("steps", "devices", *(("batch_size",) if self.batch_size is not None else ())):
+        for name in (
+            "steps",
+            "devices",
+            "grad_accumulation",
+            *(("batch_size",) if self.batch_size is not None else ()),
+        ):
             at_least_one(name, getattr(self, name))
 
     @property
@@ -59,8 +66,9 @@ class Question:
 
     @property
     def device_batch(self) -> int:
-        """Sequences on one device."""
-        return -(-(self.batch_size or self.devices) // self.devices)
+        """Sequences on one device at a time."""
+        parts = self.devices * self.grad_accumulation
+        return -(-(self.batch_size or parts) // parts)
 
 
 def describe(config: ModelConfig) -> str:
@@ -230,7 +238,7 @@ def time_table(question: Question) -> Table:
 def inference_table(question: Question) -> Table:
     """What generating takes at the end of a full context."""
     batch = question.batch_size or 1
-    dtype = question.dtype if question.dtype in question.device.peak_flops else "float32"
+    dtype = question.dtype
     found = generation(question.config, batch_size=batch, dtype=dtype, device=question.device)
     width = narrow_bytes(dtype)
     one_token = width * KV_CACHE.slope("B").slope("L")

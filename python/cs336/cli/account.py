@@ -31,6 +31,7 @@ DEFAULT_PRESET = "gpt2-xl"
 @click.option("--config", "config_path", type=PATH, help="The model, batch, steps and type of a run's TOML file.")
 @click.option("--context-length", type=int, help="Tokens of a sequence, instead of the model's.")
 @click.option("--batch-size", type=int, help="Sequences a step, on all devices; without it 1, and 1024 for time.")
+@click.option("--grad-accumulation", type=int, help="Parts that a batch is computed in, one after the other.")
 @click.option("--steps", type=int, help="Steps of training.  [default: 400000]")
 @click.option("--dtype", type=click.Choice(DTYPES), help="The type of matrix products.  [default: float32]")
 @click.option("--optimizer", type=click.Choice(OPTIMIZERS), help="[default: adamw]")
@@ -99,14 +100,22 @@ def command(
 
 def _split(words: Iterable[str]) -> tuple[list[str], dict[str, Any]]:
     """Names of tables, and overrides of the model."""
-    words = list(words)
-    first = next((place for place, word in enumerate(words) if word.startswith("-")), len(words))
-    overrides = parse_overrides(words[first:])
+    names: list[str] = []
+    options: list[str] = []
+    rest = iter(words)
+    for word in rest:
+        if not word.startswith("-"):
+            names.append(word)
+            continue
+        options.append(word)
+        if "=" not in word:
+            options += [value for value in [next(rest, None)] if value is not None]
+    overrides = parse_overrides(options)
     for key in overrides:
         if not key.startswith("model."):
             raise click.UsageError(f"no such option: --{key}; settings of the model are --model.KEY VALUE")
     values = {key.removeprefix("model.").replace("-", "_"): parse_value(text) for key, text in overrides.items()}
-    return words[:first], values
+    return names, values
 
 
 def _table_names(words: list[str]) -> list[str]:
@@ -133,7 +142,7 @@ def _question(
     context_length = settings.pop("context_length")
     if context_length is not None:
         overrides["context_length"] = context_length
-    from_run = {name: run["training"].get(name) for name in ("batch_size", "steps", "dtype")}
+    from_run = {name: run["training"].get(name) for name in ("batch_size", "grad_accumulation", "steps", "dtype")}
     chosen = from_run | {"optimizer": run["optimizer"].get("name")}
     chosen |= {name: value for name, value in settings.items() if value is not None}
     device = find_device(chosen.pop("device"))
