@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+import weakref
 
 import pytest
 import torch
 from configurations import configurations
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from cs336.accounting import training_memory
 from cs336.accounting.formula import sizes
@@ -85,6 +88,60 @@ def test_weights_gradients_and_states_are_those_of_a_real_step(config: ModelConf
     assert memory.of_kind("weights", 1) == sum(p.nbytes for p in model.parameters())
     assert memory.of_kind("gradients", 1) == sum(p.grad.nbytes for p in model.parameters() if p.grad is not None)
     assert memory.of_kind("optimizer", 1) == sum(state.nbytes for state in states)
+
+
+class Live(TorchDispatchMode):
+    """Adds up the bytes of every storage while it lives, as an allocator does."""
+
+    def __init__(self, tensors: list[torch.Tensor]) -> None:
+        super().__init__()
+        self.now = 0
+        self.known: set[int] = set()
+        for tensor in tensors:
+            self.see(tensor)
+
+    def see(self, tensor: torch.Tensor) -> None:
+        storage = tensor.untyped_storage()
+        if storage._cdata not in self.known:
+            self.known.add(storage._cdata)
+            self.now += storage.nbytes()
+            weakref.finalize(storage, self.forget, storage._cdata, storage.nbytes())
+
+    def forget(self, storage: int, size: int) -> None:
+        self.known.discard(storage)
+        self.now -= size
+
+    def __torch_dispatch__(self, operation, types, args=(), kwargs=None):
+        result = operation(*args, **(kwargs or {}))
+        for leaf in tree_leaves(result):
+            if isinstance(leaf, torch.Tensor):
+                self.see(leaf)
+        return result
+
+
+def waiting_for_backward(config: ModelConfig, batch: int) -> int:
+    """Bytes that live between forward and backward of a second step, when the optimizer has its states."""
+    model = TransformerLM(config)
+    (optimizer,) = make_optimizers(model, OptimizerConfig())
+    tokens = torch.zeros(batch, config.context_length, dtype=torch.long)
+    targets = tokens.clone()
+    with Live([*model.parameters(), tokens, targets]) as live:
+        for _ in range(2):
+            loss = cross_entropy(model(tokens), targets)
+            waiting = live.now - loss.nbytes
+            loss.backward()
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+    return waiting
+
+
+@given(config=configurations(), batch=st.integers(1, 3))
+@settings(max_examples=40, deadline=None)
+def test_what_lives_before_the_backward_pass_is_counted_to_the_byte(config: ModelConfig, batch: int) -> None:
+    memory = training_memory(config, counting="autograd")
+    assert waiting_for_backward(config, batch) == sum(
+        memory.of_kind(kind, batch) for kind in ("weights", "optimizer", "activations")
+    )
 
 
 def test_each_way_of_saving_memory_saves_some() -> None:
