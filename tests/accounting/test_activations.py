@@ -114,6 +114,13 @@ def test_one_block_computed_again_is_all_but_its_input() -> None:
         memory = training_memory(one_layer, counting=counting, checkpointing=True).of_kind("activations", 1)
         block_input = 4 * config.context_length * config.d_model
         assert memory - whole == (1 - already) * block_input
+        again = [one_block_bytes(each, counting) for each in (one_layer, config)]
+        assert again[0] == again[1] > 0
+
+
+def one_block_bytes(config: ModelConfig, counting: str) -> int:
+    memory = training_memory(config, counting=counting, checkpointing=True)
+    return sum(item.bytes(1) for item in memory.items if item.name.endswith("(one block)"))
 
 
 @pytest.mark.parametrize(
