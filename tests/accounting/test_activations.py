@@ -20,7 +20,7 @@ from cs336.config import ModelConfig, preset
 from cs336.errors import ConfigError
 from cs336.nn import TransformerLM, cross_entropy
 
-quickly = settings(max_examples=100, deadline=None)
+quickly = settings(max_examples=60, deadline=None)
 batches = st.integers(1, 3)
 
 

@@ -27,7 +27,7 @@ from cs336.errors import ConfigError
 from cs336.nn import TransformerLM, cross_entropy
 from cs336.optim.muon import orthogonalize
 
-quickly = settings(max_examples=100, deadline=None)
+quickly = settings(max_examples=60, deadline=None)
 
 
 def ids(*shape: int) -> torch.Tensor:

@@ -11,7 +11,7 @@ from cs336.accounting.table import Column, Table, readable
 TABLE = Table(
     "small",
     "A small table",
-    (Column("what"), Column("in symbols", "text", "symbols"), Column("value", "measure"), Column("unit")),
+    (Column("what"), Column("in symbols", "text", "symbols"), Column("value", "measure"), Column("unit", "machine")),
     [("a|b", "N d", 1_234_567, "bytes"), ("time", "", 0.25, "seconds"), ("nothing", "", None, "count")],
     totals=1,
     notes=["A note."],

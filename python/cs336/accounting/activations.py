@@ -200,7 +200,8 @@ class _Autograd:
             if self.config.attn_pdrop:
                 yield from self.dropped("probabilities", B * H * L**2)
         yield Activation("weighted sum of V", self.stream, self.narrow)
-        if self.fused and self.config.positions == "rope" and self.config.num_heads > 1:
+        interleaved = min(self.config.num_heads, self.config.context_length) > 1
+        if self.fused and self.config.positions == "rope" and interleaved:
             # The kernel writes its result in the layout of Q. As a projection gives it, heads stand side by side
             # already; rotated, each head stands by itself, and the output projection reads a copy.
             yield Activation("output projection: input", self.stream, self.narrow)

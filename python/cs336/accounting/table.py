@@ -19,7 +19,8 @@ class Column:
 
     heading: str
     kind: str = "text"
-    """text, a kind of FORMATS, or measure: a number whose kind the column `unit` of its row names."""
+    """text, a kind of FORMATS, or measure: a number whose kind the column `unit` of its row names. What is for machines
+    only, as that unit is, has the kind machine."""
     short: str | None = None
     """The heading for people, where that is another."""
 
@@ -67,7 +68,7 @@ class Table:
     @property
     def shown_columns(self) -> list[Column]:
         """The columns for people, who see a unit beside its number."""
-        return [column for column in self.columns if column.heading != "unit"]
+        return [column for column in self.columns if column.kind != "machine"]
 
     def readable_rows(self) -> list[list[str]]:
         """The rows for people, in the shown columns."""

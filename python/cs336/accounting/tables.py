@@ -51,13 +51,10 @@ class Question:
     mfu: float = 0.5
 
     def __post_init__(self) -> None:
-        for name in (
-            "steps",
-            "devices",
-            "grad_accumulation",
-            *(("batch_size",) if self.batch_size is not None else ()),
-        ):
+        for name in ("steps", "devices", "grad_accumulation"):
             at_least_one(name, getattr(self, name))
+        if self.batch_size is not None:
+            at_least_one("batch_size", self.batch_size)
 
     @property
     def memory_limit(self) -> int:
@@ -105,7 +102,7 @@ def flops_table(question: Question) -> Table:
     products = matrix_products(question.config)
     total = sum(product.flops for product in products)
     rows: list[tuple[object, ...]] = [
-        (p.name, f"{_shape(p.left)}·{_shape(p.right)}", p.copies, str(p.formula), p.flops, p.flops / total)
+        (p.name, f"{_shape(p.left)}, {_shape(p.right)}", p.copies, str(p.formula), p.flops, p.flops / total)
         for p in products
     ]
     rows.append(("total", "", None, "", total, 1.0))
@@ -165,11 +162,13 @@ def memory_table(question: Question) -> Table:
         rows.append((item.name, item.kind, str(item.formula), size, size / total))
     rows.append(("total", "", "", total, 1.0))
     columns = (
-        Column("what"), Column("kind"), Column("bytes in symbols"), Column("bytes", "bytes"), Column("share", "share"),
+        Column("what"), Column("kind", "machine"), Column("bytes in symbols"), Column("bytes", "bytes"), Column("share", "share"),
     )  # fmt: skip
     per_device = f", each of {question.devices} devices" if question.devices > 1 else ""
     fits = memory.largest_batch(question.memory_limit)
+    scores = any(item.name in ("softmax", "probabilities") for item in memory.items)
     notes = [
+        "Attention is written out: its scores are in memory." if scores else "Attention is fused: no scores in memory.",
         f"{readable(memory.a, 'bytes')} * batch + {readable(memory.b, 'bytes')}{per_device}",
         f"a = {memory.a_formula} bytes",
         f"b = {memory.b_formula} bytes, P = {sum(parameter_formulas(question.config).values(), start=as_formula(0))}"
@@ -251,7 +250,7 @@ def inference_table(question: Question) -> Table:
         ("time to read the context, at least", "", found.prefill_seconds, "seconds"),
         ("time of a token, at least", "", found.token_seconds, "seconds"),
     ]
-    columns = (Column("what"), Column("in symbols"), Column("value", "measure"), Column("unit"))
+    columns = (Column("what"), Column("in symbols"), Column("value", "measure"), Column("unit", "machine"))
     title = (
         f"Generating with {batch:,} x {question.config.context_length:,} tokens in {dtype} on {question.device.name}"
     )
@@ -266,7 +265,8 @@ def sizes_table(question: Question) -> Table:
     )  # fmt: skip
     rows: list[tuple[object, ...]] = []
     models = family(question)
-    for context in sorted({*(config.context_length for config in models.values()), LONG_CONTEXT}):
+    contexts = {question.config.context_length, LONG_CONTEXT, *(config.context_length for config in models.values())}
+    for context in sorted(contexts):
         for name, config in models.items():
             longer = dataclasses.replace(config, context_length=context)
             total = forward_flops(longer)
@@ -279,7 +279,10 @@ def family(question: Question) -> dict[str, ModelConfig]:
     """The sizes of GPT-2, in the course's shape or in OpenAI's, and the model if it is none of them."""
     prefix = "openai-gpt2-" if question.name.startswith("openai-") else "gpt2-"
     models = {name: config for name, config in PRESETS.items() if name.startswith(prefix)}
-    return models if question.config in models.values() else {question.name: question.config, **models}
+    # Its context makes no other model of it: the table has a row for each context.
+    own = question.config
+    known = any(dataclasses.replace(config, context_length=own.context_length) == own for config in models.values())
+    return models if known else {question.name: own, **models}
 
 
 TABLES: dict[str, Callable[[Question], Table]] = {

@@ -173,13 +173,15 @@ def _print(question: Question, tables: list[Table]) -> None:
     console = Console(highlight=False)
     console.print(Text(f"{question.name}: {describe(question.config)}\n"))
     for table in tables:
-        shown = RichTable(title=Text(table.title), box=SIMPLE_HEAD, title_justify="left", padding=(0, 1, 0, 0))
+        console.print(Text(table.title, style="bold"))
+        shown = RichTable(box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
         rows = table.readable_rows()
         for place, column in enumerate(table.shown_columns):
             # Names break last: what a row is about should be seen at once.
             width = min(max(len(row[place]) for row in rows), 24) if place == 0 else None
             justify: Literal["left", "right"] = "left" if column.kind == "text" else "right"
-            shown.add_column(column.title, justify=justify, overflow="fold", min_width=width)
+            number = column.kind != "text"
+            shown.add_column(column.title, justify=justify, overflow="fold", min_width=width, no_wrap=number)
         for place, row in enumerate(rows, start=1):
             shown.add_row(*map(Text, row), end_section=place == len(rows) - table.totals)
         console.print(shown)
