@@ -162,7 +162,8 @@ def memory_table(question: Question) -> Table:
         rows.append((item.name, item.kind, str(item.formula), size, size / total))
     rows.append(("total", "", "", total, 1.0))
     columns = (
-        Column("what"), Column("kind", "machine"), Column("bytes in symbols"), Column("bytes", "bytes"), Column("share", "share"),
+        Column("what"), Column("kind", "machine"), Column("bytes in symbols"), Column("bytes", "bytes"),
+        Column("share", "share"),
     )  # fmt: skip
     per_device = f", each of {question.devices} devices" if question.devices > 1 else ""
     fits = memory.largest_batch(question.memory_limit)
