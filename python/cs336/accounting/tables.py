@@ -230,7 +230,7 @@ def time_table(question: Question) -> Table:
         Column("type"), Column("peak FLOP", "per second"), Column("a step", "seconds"),
         Column("tokens", "per second"), Column("days", "days"),
     )  # fmt: skip
-    where = f"{question.devices} x {question.device.name} at {question.mfu:.0%} MFU"
+    where = f"{question.devices} x {question.device.name} at {100 * question.mfu:.3g}% MFU"
     title = f"{question.steps:,} steps of {batch:,} sequences on {where}"
     return Table("time", title, columns, rows)
 

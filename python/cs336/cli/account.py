@@ -50,7 +50,14 @@ DEFAULT_PRESET = "gpt2-xl"
 @click.option("--device", default="a100", show_default=True, help=f"{', '.join(DEVICES)}.")
 @click.option("--device-memory", metavar="SIZE", callback=size_of, help="Such as 80GB, instead of the device's own.")
 @click.option("--mfu", type=float, default=0.5, show_default=True, help="The part of the peak that training reaches.")
-@click.option("--format", "form", type=click.Choice(["table", "csv", "markdown", "json"]), default="table")
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["table", "csv", "markdown", "json"]),
+    default="table",
+    show_default=True,
+    help="Short numbers for people: table, markdown; exact ones: csv, json.",
+)
 @json_option
 @click.option("--chart", type=PATH, help="Draw the shares by model size into this file: .png, .svg or .pdf.")
 @click.pass_context
