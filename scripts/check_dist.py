@@ -169,6 +169,9 @@ def check_without_torch(distribution: Path, folder: Path) -> None:
     expect(str(folder) in home, "the package that is used is the installed one")
     check_imports(env)
     check_tokenizer(env)
+    counted = env.json("account", "parameters", "batch")
+    expect(counted["parameters"]["rows"][-3]["parameters"] == 1_637_176_000, "it counts the parameters of GPT-2 XL")
+    expect(counted["batch"]["rows"][0]["course_batch"] == 3, "and the sequences that fit")
     for words in (["quickstart"], ["train", "--run", "none"], ["eval", "none"], ["generate", "none"]):
         said = env.cs336(*words, status=1).stderr
         expect(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import math
+import tomllib
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
@@ -198,6 +199,14 @@ def preset(name: str, **overrides: Any) -> ModelConfig:
         if key not in fields:
             raise ConfigError(f"a model has no setting {key!r}{_nearest(key, fields)}")
     return dataclasses.replace(PRESETS[name], **overrides)
+
+
+def parse_value(text: str) -> Any:
+    """A value as TOML writes it, or else the text itself, so that names need no quotes."""
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
 
 
 def _nearest(name: str, known: Any) -> str:

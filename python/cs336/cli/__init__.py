@@ -17,6 +17,7 @@ _COMMANDS = {
     "quickstart": ("cs336.cli.quickstart", "From raw text to sample stories, in a few minutes."),
     "stories": ("cs336.cli.stories", "Write built-in stories."),
     "tokenizer": ("cs336.cli.tokenizer", "Train and use byte-level BPE tokenizers."),
+    "account": ("cs336.cli.account", "Count parameters, FLOPs, memory and time of a model."),
     "train": ("cs336.cli.train", "Train a language model, or go on with a run."),
     "eval": ("cs336.cli.eval", "Measure how well a run's model predicts text."),
     "generate": ("cs336.cli.generate", "Let a run's model write text."),

@@ -24,6 +24,22 @@ def size_of(ctx: click.Context, param: click.Parameter, value: str | None) -> in
     return round(float(match[1]) * unit)
 
 
+def parse_overrides(words: list[str]) -> dict[str, str]:
+    """``--model.d-model 512`` and ``--model.d-model=512`` as names and values."""
+    overrides: dict[str, str] = {}
+    rest = iter(words)
+    for word in rest:
+        if not word.startswith("--") or "." not in word.partition("=")[0]:
+            raise click.UsageError(f"no such option: {word}; keys of the configuration are --SECTION.KEY VALUE")
+        name, equals, value = word[2:].partition("=")
+        if not equals:
+            value = next(rest, "")
+            if not value:
+                raise click.UsageError(f"--{name} needs a value")
+        overrides[name] = value
+    return overrides
+
+
 special_token_option = click.option(
     "--special-token",
     "special_tokens",

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from cs336.cli.options import PATH
+from cs336.cli.options import PATH, parse_overrides
 from cs336.cli.show import json_option, progress_bar, show
 from cs336.training import RunConfig, TrainResult, load_config
 from cs336.training import train as run_training
@@ -60,22 +60,6 @@ def command(
         click.echo(next_step(result))
     if result.interrupted:
         ctx.exit(130)
-
-
-def parse_overrides(words: list[str]) -> dict[str, str]:
-    """``--model.d-model 512`` and ``--model.d-model=512`` as names and values."""
-    overrides: dict[str, str] = {}
-    rest = iter(words)
-    for word in rest:
-        if not word.startswith("--") or "." not in word.partition("=")[0]:
-            raise click.UsageError(f"no such option: {word}; keys of the configuration are --SECTION.KEY VALUE")
-        name, equals, value = word[2:].partition("=")
-        if not equals:
-            value = next(rest, "")
-            if not value:
-                raise click.UsageError(f"--{name} needs a value")
-        overrides[name] = value
-    return overrides
 
 
 def train_with_progress(config: RunConfig, run_dir: Path, *, resume: bool = False, quiet: bool = False) -> TrainResult:

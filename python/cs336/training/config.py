@@ -14,7 +14,7 @@ from typing import Any, Literal
 import tomli_w
 from pydantic import TypeAdapter, ValidationError
 
-from cs336.config import ModelConfig, preset
+from cs336.config import ModelConfig, parse_value, preset
 from cs336.errors import ConfigError
 from cs336.files import explained
 
@@ -163,7 +163,7 @@ def _with_overrides(raw: dict[str, Any], overrides: Mapping[str, str]) -> dict[s
         raw.setdefault(section, {})
         if not isinstance(raw[section], dict):
             raise ConfigError(f"{section} must be a section, not {raw[section]!r}")
-        raw[section][name] = _value(text)
+        raw[section][name] = parse_value(text)
     return raw
 
 
@@ -195,14 +195,6 @@ def _check_names(raw: Mapping[str, Any]) -> None:
             raise ConfigError(f"{name} must be a section, not {values!r}")
         known = [f.name for f in dataclasses.fields(_SECTIONS[name])] + (["preset"] if name == "model" else [])
         _refuse_unknown(values, known, f"key in [{name}]")
-
-
-def _value(text: str) -> Any:
-    """A value as TOML writes it, or else the text itself, so that names need no quotes."""
-    try:
-        return tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
-        return text
 
 
 def _refuse_unknown(given: Mapping[str, Any], known: Any, what: str) -> None:
