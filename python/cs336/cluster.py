@@ -101,7 +101,7 @@ def count_pretokens_on_ray(
         raise CorpusError("a cluster can't read standard input (-); write it to a file that all machines can read")
     sizes = [_size(file) for file in files]
     task = _Task(_bpe.__version__, special, pattern, input_format, text_column, threads, max_memory)
-    with whole_file(Path(output)) as aside, _cluster(address) as ray:
+    with whole_file(Path(output), files) as aside, _cluster(address) as ray:
         _check_threads(ray, threads)
         cpus = int(ray.cluster_resources().get("CPU", 1))
         # Workers have another working folder.

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cs336 import _bpe
+from cs336.files import refuse_overwriting
 from cs336.inputs import corpus_of, expand
 from cs336.progress import reporting
 from cs336.tokenizer import Tokenizer, check_options
@@ -59,7 +61,9 @@ def count_pretokens(
     The same texts with the same options give the same bytes, however many threads count in however little memory.
     """
     check_options(threads=threads, max_memory=max_memory)
-    corpus = corpus_of(paths, input_format, text_column)
+    files = expand(paths)
+    refuse_overwriting(Path(output), files)
+    corpus = corpus_of(files, input_format, text_column)
     with reporting(progress) as report:
         return _info(_bpe.count_corpus(*corpus, output, special_tokens, pattern, threads, max_memory, False, report))
 
@@ -70,7 +74,9 @@ def merge_counts(paths: StrPath | Sequence[StrPath], output: StrPath) -> CountsI
     The result is the file that counting all their texts at once would give, byte by byte.
     CountsMismatchError where two differ in pattern or special tokens.
     """
-    return _info(_bpe.merge_counts(expand(paths), output))
+    files = expand(paths)
+    refuse_overwriting(Path(output), files)
+    return _info(_bpe.merge_counts(files, output))
 
 
 def read_info(path: StrPath) -> CountsInfo:

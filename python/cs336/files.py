@@ -7,9 +7,11 @@ import os
 import secrets
 import shutil
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from cs336.errors import ConfigError
 
 _ASIDE = ".aside-"
 
@@ -59,8 +61,8 @@ def explained(path: str | os.PathLike[str], aside: Path | None = None) -> Iterat
         raise OSError(error.errno, advise(error), about) from error
 
 
-def check_target(path: Path) -> None:
-    """Refuses a path that no file can be written to; called before work whose result goes there."""
+def check_target(path: Path, sources: Iterable[str | os.PathLike[str]] = ()) -> None:
+    """Refuses a path that no file can be written to, or that is one of the sources; called before the work."""
     with explained(path):
         try:
             mode = path.stat().st_mode
@@ -73,15 +75,33 @@ def check_target(path: Path) -> None:
             raise IsADirectoryError(errno.EISDIR, "is a folder; name a file in it", str(path))
         if not stat.S_ISREG(mode):  # the file would take its place
             raise FileExistsError(errno.EEXIST, "is a device or a pipe, not a file; name a file to write", str(path))
+    refuse_overwriting(path, sources)
+
+
+def refuse_overwriting(path: Path, sources: Iterable[str | os.PathLike[str]]) -> None:
+    """Refuses an output that is one of the sources, by whatever name: links to one are that one."""
+    for source in sources:
+        if _same_file(path, source):
+            raise ConfigError(
+                f"{path} would be written, which would overwrite the source; give the output another name"
+            )
+
+
+def _same_file(path: Path, source: str | os.PathLike[str]) -> bool:
+    try:
+        found = os.fstat(0) if os.fspath(source) == "-" else Path(source).stat()  # standard input may be a file, too
+        return os.path.samestat(path.stat(), found)
+    except (OSError, ValueError):
+        return False  # one is not there; if that is wrong, reading will say so
 
 
 @contextmanager
-def whole_file(path: Path) -> Iterator[Path]:
+def whole_file(path: Path, sources: Iterable[str | os.PathLike[str]] = ()) -> Iterator[Path]:
     """Gives a path to write to; on success the file is synced and takes the final name, else nothing is left.
 
-    A symbolic link is followed, and stays.
+    A symbolic link is followed, and stays. The file must be none of the sources.
     """
-    check_target(path)
+    check_target(path, sources)
     target = _followed(path)
     aside = _beside(target)
     with explained(path, aside):

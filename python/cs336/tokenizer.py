@@ -131,9 +131,13 @@ class Tokenizer(_bpe.Tokenizer):
 
         ``dtype`` is uint16 or uint32; without it, uint16 where all ids fit.
         """
+        from pathlib import Path
+
+        from cs336.files import refuse_overwriting
         from cs336.report import EncodeFileStats
 
         _check_threads(threads)
+        refuse_overwriting(Path(target), [source])
         wide = None if dtype is None else self._file_dtype(dtype).itemsize == 4
         with reporting(progress) as report:
             written = _bpe.encode_file(self, source, target, special, wide, threads, report)

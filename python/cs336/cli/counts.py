@@ -153,7 +153,7 @@ def train_from_counts(
     if ctx.params["inputs"]:
         raise click.UsageError("give either INPUTS or --from-counts")
     refuse_cuts(ctx, "the counts file says it, or count again")
-    check_target(output)
+    check_target(output, [counts] if extend is None else [counts, extend])
     started = time.perf_counter()
     info = read_info(counts)
     max_memory = default_max_memory() if max_memory is None else max_memory

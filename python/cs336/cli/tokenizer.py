@@ -109,6 +109,7 @@ def train(
     """
     from cs336.cli.summary import profile_of, summary_of, warnings_of
     from cs336.counts import default_max_memory
+    from cs336.inputs import expand
     from cs336.report import stage
     from cs336.tokenizer import Tokenizer, train_bpe_with_report
 
@@ -128,7 +129,7 @@ def train(
         return
     if not inputs:
         raise click.UsageError("give INPUTS, or --from-counts")
-    check_target(output)
+    check_target(output, expand(inputs) + ([] if extend is None else [str(extend)]))
     max_memory = default_max_memory() if max_memory is None else max_memory
     started = time.perf_counter()
     if extend is not None:
@@ -202,7 +203,8 @@ def encode(
         return
     assert source is not None
     assert target is not None
-    check_target(target)
+    for written in (target, target.with_name(f"{target.name}.json")):  # the sidecar
+        check_target(written, [source, tokenizer_path])
     started = time.perf_counter()
     progress = False if as_json else None
     stats = tokenizer.encode_file(source, target, special=special, threads=threads, progress=progress)
@@ -245,7 +247,10 @@ def decode(source: Path | None, tokenizer_path: Path, ids: str | None, output: P
         sys.stdout.buffer.writelines(pieces)
         sys.stdout.buffer.flush()
         return
-    with whole_file(output) as aside, aside.open("wb") as file_out:
+    with (
+        whole_file(output, [tokenizer_path] if source is None else [tokenizer_path, source]) as aside,
+        aside.open("wb") as file_out,
+    ):
         file_out.writelines(pieces)
 
 
