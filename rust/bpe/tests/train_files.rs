@@ -66,3 +66,18 @@ fn many_empty_files_are_named_in_one_short_line() {
     assert!(error.to_string().contains("47 more"), "{error}");
     assert!(matches!(count(&[], 1), Err(Error::EmptyCorpus { .. })));
 }
+
+/// Threads that would find nothing to do are never started.
+#[test]
+fn there_are_no_more_threads_than_tasks() {
+    let files = [file_of("low"), file_of("lower"), file_of("lowest")];
+    let paths: Vec<_> = files.iter().map(|file| file.path().to_path_buf()).collect();
+    let (pattern, special) = (Pattern::new("gpt2").unwrap(), SpecialTokens::new::<&str>(&[]).unwrap());
+    for (threads, most) in [(0, 1), (1, 1), (2, 2), (1_000, 3)] {
+        let job = Job::default();
+        let counter = Counter { pattern: &pattern, special: &special, threads, job: &job };
+        assert_eq!(counter.count_files(&paths).unwrap().len(), 3);
+        let started = job.clock().threads().len();
+        assert!((1..=most).contains(&started), "{started} of {threads} threads");
+    }
+}

@@ -3,8 +3,7 @@
 use std::path::PathBuf;
 
 use super::runs::{Run, merge_runs};
-use super::words::Tally;
-use super::{BLOCK, Counter, Inputs, WordCounts, Words};
+use super::{BLOCK, Counter, Inputs, Tallies, WordCounts, Words};
 use crate::Result;
 use crate::input::Documents;
 
@@ -18,7 +17,7 @@ const LEAST: u64 = 16 << 10;
 /// temporary files, which are merged at the end.
 pub struct Counting<'a> {
     counter: Counter<'a>,
-    tallies: Vec<Tally<'a>>,
+    tallies: Tallies<'a>,
     /// How much text the job had counted before.
     before: u64,
 }
@@ -28,8 +27,7 @@ impl<'a> Counting<'a> {
         let threads = counter.threads.max(1) as u64;
         let tables = max_memory.saturating_sub(threads * BESIDE).max(max_memory / 2);
         let room = usize::try_from((tables / threads).max(LEAST)).unwrap_or(usize::MAX);
-        let tallies = (0..threads).map(|_| Tally::within(room, counter.job)).collect();
-        Self { counter, tallies, before: counter.job.clock().text_bytes() }
+        Self { counter, tallies: Tallies::new(Some(room), counter.job), before: counter.job.clock().text_bytes() }
     }
 
     /// Adds the pre-tokens of files, each of them a document.
@@ -61,12 +59,12 @@ impl<'a> Counting<'a> {
     where
         D: IntoIterator<Item = Documents, IntoIter: Send>,
     {
-        self.counter.add_inputs(inputs, documents, block, &mut self.tallies)
+        self.counter.add_inputs(inputs, documents, block, &self.tallies)
     }
 
     /// Adds the pre-tokens of texts in memory, each of them a document.
     pub fn add_documents<S: AsRef<str> + Sync>(&mut self, documents: &[S]) -> Result<()> {
-        self.counter.add_documents(documents, &mut self.tallies)
+        self.counter.add_documents(documents, &self.tallies)
     }
 
     /// The counts.

@@ -9,12 +9,14 @@ pub(crate) mod runs;
 mod words;
 
 use std::borrow::Cow;
+use std::iter::Enumerate;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use std::sync::{LazyLock, Mutex, PoisonError};
+use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
+use std::thread::{self, Scope};
 use std::time::{Duration, Instant};
 
-use rayon::{ThreadPool, ThreadPoolBuilder};
+use rayon::ThreadPoolBuilder;
 
 pub(crate) use counting::Kept;
 pub use counting::{Counting, Counts};
@@ -60,7 +62,7 @@ pub struct Counter<'a> {
     pub pattern: &'a Pattern,
     /// What splits the text first and does not count.
     pub special: &'a SpecialTokens,
-    /// How many threads share the work; at least one.
+    /// How many threads share the work at most; 0 counts as 1.
     pub threads: usize,
     /// Where progress goes and the wish to stop comes from.
     pub job: &'a Job,
@@ -81,25 +83,20 @@ impl<'a> Counter<'a> {
 
     /// [`count_files`](Self::count_files), reading `block` bytes at a time. The counts do not depend on it.
     pub fn count_files_in_blocks(&self, paths: &[PathBuf], block: usize) -> Result<WordCounts> {
-        let mut tallies = self.tallies();
-        self.add_inputs(&Inputs { paths, ..Inputs::default() }, [], block, &mut tallies)?;
+        let tallies = Tallies::new(None, self.job);
+        self.add_inputs(&Inputs { paths, ..Inputs::default() }, [], block, &tallies)?;
         self.combine(tallies).map(Tally::into_words)
     }
 
     /// Counts the pre-tokens of texts in memory, each of them a document, on top of what `counts` holds.
     pub fn count_documents<S: AsRef<str> + Sync>(&self, documents: &[S], counts: &mut WordCounts) -> Result<()> {
-        let mut tallies = self.tallies();
-        self.add_documents(documents, &mut tallies)?;
+        let tallies = Tallies::new(None, self.job);
+        self.add_documents(documents, &tallies)?;
         counts.merge(&self.combine(tallies)?.into_words(), self.job)
     }
 
-    /// A tally for each thread, in as much memory as there is.
-    fn tallies(&self) -> Vec<Tally<'a>> {
-        (0..self.threads.max(1)).map(|_| Tally::new(self.job)).collect()
-    }
-
     /// Counts inputs, and documents that come from elsewhere, in the tallies.
-    fn add_inputs<D>(&self, inputs: &Inputs<'_>, documents: D, block: usize, tallies: &mut [Tally<'a>]) -> Result<()>
+    fn add_inputs<D>(&self, inputs: &Inputs<'_>, documents: D, block: usize, tallies: &Tallies<'a>) -> Result<()>
     where
         D: IntoIterator<Item = Documents, IntoIter: Send>,
     {
@@ -116,14 +113,14 @@ impl<'a> Counter<'a> {
         });
         let documents = documents.into_iter().map(|batch| Ok(Task::Documents(batch)));
         self.count(tasks.chain(documents), &inputs.options.text_column, tallies)?;
-        if tallies.iter().all(Tally::is_empty) {
+        if tallies.are_empty() {
             return Err(Error::EmptyCorpus { origin: name_all(inputs.paths) });
         }
         Ok(())
     }
 
     /// Counts texts in memory in the tallies.
-    fn add_documents<S: AsRef<str> + Sync>(&self, documents: &[S], tallies: &mut [Tally<'a>]) -> Result<()> {
+    fn add_documents<S: AsRef<str> + Sync>(&self, documents: &[S], tallies: &Tallies<'a>) -> Result<()> {
         let tasks = documents.iter().map(|document| Ok(Task::Text(document.as_ref().into())));
         self.count(tasks, "", tallies)
     }
@@ -158,65 +155,31 @@ impl<'a> Counter<'a> {
         })
     }
 
-    /// Every thread takes the next task when it is done with one, and has a tally of its own. So memory does not grow with
-    /// the length of a file.
+    /// Does all tasks on as many threads as are allowed and needed. They live as long as the call, so that a fork never
+    /// meets half of them.
     fn count<'t>(
         &self,
         tasks: impl Iterator<Item = Result<Task<'t>>> + Send,
         column: &str,
-        tallies: &mut [Tally<'a>],
+        tallies: &Tallies<'a>,
     ) -> Result<()> {
-        let tasks = Mutex::new(tasks.enumerate());
-        let failed = AtomicBool::new(false);
-        let work = |tally: &mut Tally<'a>| {
-            let outcome = self.work(&tasks, &failed, tally, column);
-            // The others need not begin anything more when the result is an error.
-            failed.fetch_or(outcome.is_err(), Relaxed);
-            outcome
-        };
-        let outcomes = match self.pool() {
-            Some(pool) => {
-                let tallies: Vec<_> = tallies.iter_mut().map(Mutex::new).collect();
-                pool.broadcast(|thread| {
-                    work(&mut tallies[thread.index()].lock().unwrap_or_else(PoisonError::into_inner))
-                })
-            }
-            None => vec![work(&mut tallies[0])],
-        };
-        // Of several errors the one of the earliest task: threads don't decide which is told.
-        let failures = outcomes.into_iter().filter_map(Result::err);
-        failures.min_by_key(|(task, _)| *task).map_or(Ok(()), |(_, error)| Err(error))
+        let (tasks, failure) = (Mutex::new(tasks.enumerate()), Mutex::new(None));
+        let work = Work { counter: self, tasks, column, tallies, failed: AtomicBool::new(false), failure };
+        thread::scope(|scope| work.share(scope, self.threads.saturating_sub(1)));
+        let failure = work.failure.into_inner().unwrap_or_else(PoisonError::into_inner);
+        failure.map_or(Ok(()), |(_, error)| Err(error))
     }
 
     /// Brings tallies together.
-    fn combine(&self, tallies: Vec<Tally<'a>>) -> Result<Tally<'a>> {
-        self.job.clock().timed(Step::AddTables, || match self.pool() {
+    fn combine(&self, tallies: Tallies<'a>) -> Result<Tally<'a>> {
+        let tallies = tallies.into_vec();
+        // Each thread brings two together at a time. Without a pool, as where the system gives none, this one does it all.
+        let threads = self.threads.min(tallies.len() / 2);
+        let pool = if threads > 1 { ThreadPoolBuilder::new().num_threads(threads).build().ok() } else { None };
+        self.job.clock().timed(Step::AddTables, || match pool {
             Some(pool) => pool.install(|| combine(tallies, self.job)),
             None => combine(tallies, self.job),
         })
-    }
-
-    /// Does tasks until there are none; an error comes with the number of its task.
-    fn work<'t>(
-        &self,
-        tasks: &Mutex<impl Iterator<Item = (usize, Result<Task<'t>>)>>,
-        failed: &AtomicBool,
-        tally: &mut Tally<'_>,
-        column: &str,
-    ) -> Result<(), (usize, Error)> {
-        let clock = self.job.clock();
-        let mut buffer = Vec::new();
-        let mut busy = Duration::ZERO;
-        while !failed.load(Relaxed) {
-            let mut queue = tasks.lock().unwrap_or_else(PoisonError::into_inner);
-            let next = clock.timed(Step::Read, || queue.next());
-            drop(queue);
-            let Some((number, task)) = next else { break };
-            let done = self.job.check().and(task).and_then(|task| self.do_task(&task, &mut buffer, tally, column));
-            busy += done.map_err(|error| (number, error))?;
-        }
-        clock.add_thread(busy);
-        Ok(())
     }
 
     /// How long it counted.
@@ -299,15 +262,97 @@ impl<'a> Counter<'a> {
             tally.push(text.as_bytes(), start + from, start + to);
         })
     }
+}
 
-    /// A pool that lives as long as the call, so that a fork never meets half a pool. None where the calling thread is
-    /// to do the work: one thread is asked for, or the system gives none.
-    fn pool(&self) -> Option<ThreadPool> {
-        if self.threads <= 1 {
+/// What the threads share. Each takes the next task when it is done with one, and has a tally of its own, so that memory
+/// does not grow with the length of a file.
+struct Work<'w, 'a, I> {
+    counter: &'w Counter<'a>,
+    tasks: Mutex<Enumerate<I>>,
+    column: &'w str,
+    tallies: &'w Tallies<'a>,
+    failed: AtomicBool,
+    /// Of several errors the one of the earliest task: threads don't decide which is told.
+    failure: Mutex<Option<(usize, Error)>>,
+}
+
+impl<'t, I: Iterator<Item = Result<Task<'t>>> + Send> Work<'_, '_, I> {
+    /// Does tasks until there are none. The thread that finds one to begin with starts another thread, if `more` may be
+    /// started: so there are never more than there are tasks, whose number nobody knows beforehand, and one.
+    fn share<'s>(&'s self, scope: &'s Scope<'s, '_>, more: usize) {
+        let Some(first) = self.next() else { return };
+        if let Some(more) = more.checked_sub(1) {
+            // Where the system gives no thread, those that there are do the work.
+            drop(thread::Builder::new().spawn_scoped(scope, move || self.share(scope, more)));
+        }
+        let (mut tally, mut buffer, mut busy) = (self.tallies.take(), Vec::new(), Duration::ZERO);
+        let mut next = Some(first);
+        while let Some((number, task)) = next {
+            let checked = self.counter.job.check().and(task);
+            match checked.and_then(|task| self.counter.do_task(&task, &mut buffer, &mut tally, self.column)) {
+                Ok(time) => busy += time,
+                Err(error) => self.fail(number, error),
+            }
+            next = self.next();
+        }
+        self.counter.job.clock().add_thread(busy);
+        self.tallies.put(tally);
+    }
+
+    /// The next task with its number; none after a failure, for then the result is an error.
+    fn next(&self) -> Option<(usize, I::Item)> {
+        if self.failed.load(Relaxed) {
             return None;
         }
-        ThreadPoolBuilder::new().num_threads(self.threads).build().ok()
+        let mut tasks = lock(&self.tasks);
+        self.counter.job.clock().timed(Step::Read, || tasks.next())
     }
+
+    fn fail(&self, number: usize, error: Error) {
+        self.failed.store(true, Relaxed);
+        let mut failure = lock(&self.failure);
+        if failure.as_ref().is_none_or(|(earliest, _)| number < *earliest) {
+            *failure = Some((number, error));
+        }
+    }
+}
+
+/// The tallies of threads, made when they are needed.
+struct Tallies<'j> {
+    idle: Mutex<Vec<Tally<'j>>>,
+    /// How many bytes each may take before it spills; as many as there are where there is no limit.
+    room: Option<usize>,
+    job: &'j Job,
+}
+
+impl<'j> Tallies<'j> {
+    fn new(room: Option<usize>, job: &'j Job) -> Self {
+        Self { idle: Mutex::default(), room, job }
+    }
+
+    fn take(&self) -> Tally<'j> {
+        let idle = lock(&self.idle).pop();
+        idle.unwrap_or_else(|| match self.room {
+            Some(room) => Tally::within(room, self.job),
+            None => Tally::new(self.job),
+        })
+    }
+
+    fn put(&self, tally: Tally<'j>) {
+        lock(&self.idle).push(tally);
+    }
+
+    fn are_empty(&self) -> bool {
+        lock(&self.idle).iter().all(Tally::is_empty)
+    }
+
+    fn into_vec(self) -> Vec<Tally<'j>> {
+        self.idle.into_inner().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// What to count.
