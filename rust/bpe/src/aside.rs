@@ -1,8 +1,8 @@
 //! Files written aside, synced, then renamed: under the final name stands the whole file or what stood there before.
 //! A symbolic link is followed and stays; a device or a pipe is refused, for a file would take its place.
 
-use std::fs::{File, OpenOptions};
-use std::io::{self, Write};
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
 use tempfile::NamedTempFile;
@@ -43,11 +43,22 @@ impl Aside {
         self.file.as_file().sync_all().map_err(Error::io("write", &self.target))
     }
 
-    /// Gives the file its name.
+    /// Gives the file its name, and makes sure that the disk has that, too.
     pub fn keep(self) -> Result<()> {
-        self.file.persist(&self.path).map_err(|error| Error::io("write", &self.target)(error.error))?;
-        Ok(())
+        let failed = |error| Error::io("write", &self.target)(error);
+        self.file.persist(&self.path).map_err(|error| failed(error.error))?;
+        sync_folder(folder_of(&self.path)).map_err(failed)
     }
+}
+
+/// Forces the names in a folder to the disk. Windows has no such call, and who may not list a folder can't make it.
+fn sync_folder(folder: &Path) -> io::Result<()> {
+    if cfg!(unix)
+        && let Ok(folder) = File::open(folder)
+    {
+        return folder.sync_all();
+    }
+    Ok(())
 }
 
 fn folder_of(path: &Path) -> &Path {
@@ -57,12 +68,12 @@ fn folder_of(path: &Path) -> &Path {
 /// Where a file goes that is written to `target`.
 fn place(target: &Path) -> io::Result<PathBuf> {
     match target.metadata() {
-        Ok(found) if found.is_dir() => return Err(io::ErrorKind::IsADirectory.into()),
+        Ok(found) if found.is_dir() => return Err(ErrorKind::IsADirectory.into()),
         Ok(found) if !found.is_file() => {
-            return Err(io::Error::new(io::ErrorKind::AlreadyExists, "Is a device or a pipe, not a file"));
+            return Err(io::Error::new(ErrorKind::AlreadyExists, "Is a device or a pipe, not a file"));
         }
         // The rest of what can be wrong shows when the file is made, but for links in a circle, which the system finds.
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
         _ => {}
     }
     let mut path = target.to_path_buf();
@@ -72,13 +83,33 @@ fn place(target: &Path) -> io::Result<PathBuf> {
     Ok(path)
 }
 
-/// Gives two files that belong together their names. If the second can't have it, the first goes too.
+/// Gives two files that belong together their names. If one can't have it, what stood under both before stays.
 pub(crate) fn keep_both(one: Aside, other: Aside) -> Result<()> {
     one.sync()?;
     other.sync()?;
     let first = one.path.clone();
-    one.keep()?;
-    other.keep().inspect_err(|_| drop(std::fs::remove_file(first)))
+    let before = second_name(&first).map_err(Error::io("write", &one.target))?;
+    one.keep().and_then(|()| other.keep()).inspect_err(|_| {
+        // That the second can't be written is what there is to tell, whatever comes of this.
+        drop(match &before {
+            Some(before) => fs::rename(before.path(), &first),
+            None => fs::remove_file(&first),
+        });
+    })
+}
+
+/// A hidden name for a file, if there is one, which goes when it is dropped. Where the system has no second names, the
+/// file has no other until then.
+fn second_name(path: &Path) -> io::Result<Option<NamedTempFile<()>>> {
+    let link = |name: &Path| match fs::hard_link(path, name) {
+        Err(error) if !matches!(error.kind(), ErrorKind::NotFound | ErrorKind::AlreadyExists) => fs::rename(path, name),
+        outcome => outcome,
+    };
+    match tempfile::Builder::new().prefix(".cs336-").make_in(folder_of(path), link) {
+        Ok(name) => Ok(Some(name)),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
 }
 
 fn filled(target: &Path, content: &[u8]) -> Result<Aside> {
@@ -101,7 +132,6 @@ pub(crate) fn write_both(one: (&Path, &[u8]), other: (&Path, &[u8])) -> Result<(
 
 #[cfg(all(test, unix))]
 mod tests {
-    use std::fs;
     use std::os::unix::fs::symlink;
     use std::os::unix::net::UnixListener;
 
@@ -138,5 +168,26 @@ mod tests {
             assert!(!at(name).is_file());
         }
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 3);
+    }
+
+    #[test]
+    fn of_two_files_both_are_written_or_none() {
+        for old in [true, false] {
+            let folder = tempfile::tempdir().unwrap();
+            let at = |name: &str| folder.path().join(name);
+            if old {
+                fs::write(at("one"), "old").unwrap();
+            }
+            let (one, other) = (filled(&at("one"), b"new").unwrap(), filled(&at("other"), b"new").unwrap());
+            fs::create_dir(at("other")).unwrap();
+            keep_both(one, other).unwrap_err();
+            assert_eq!(fs::read(at("one")).ok(), old.then(|| b"old".to_vec()));
+            assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1 + usize::from(old));
+
+            fs::remove_dir(at("other")).unwrap();
+            write_both((&at("one"), b"1"), (&at("other"), b"2")).unwrap();
+            assert_eq!((fs::read(at("one")).unwrap(), fs::read(at("other")).unwrap()), (b"1".to_vec(), b"2".to_vec()));
+            assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 2);
+        }
     }
 }
