@@ -10,6 +10,7 @@ __all__ = [
     "ClusterError",
     "ConfigError",
     "CorpusError",
+    "CountOverflowError",
     "CountsMismatchError",
     "Cs336Error",
     "DataError",
@@ -65,6 +66,10 @@ class CorpusError(Cs336Error, ValueError):
 
 class ClusterError(Cs336Error, RuntimeError):
     """A cluster is not to be had, or gave up."""
+
+
+class CountOverflowError(Cs336Error, OverflowError):
+    """A count does not fit 64 bits."""
 
 
 class CountsMismatchError(Cs336Error, ValueError):

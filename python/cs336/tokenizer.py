@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Tokenizer", "train_bpe", "train_bpe_from_iterator", "train_bpe_with_report"]
 
+_THREADS = 1024  # the most; more than that would only exhaust the machine
 _PIECE = 1 << 16  # characters of a long item that are encoded at a time, so that memory stays bounded
 
 
@@ -153,7 +154,9 @@ class Tokenizer(_bpe.Tokenizer):
         if dtype is None:
             return np.dtype(np.uint16 if self.vocab_size <= 1 << 16 else np.uint32)
         chosen = np.dtype(dtype)
-        if chosen.kind not in "iu" or self.vocab_size - 1 > np.iinfo(chosen).max:
+        if chosen.kind not in "iu":
+            raise TokenIdError(f"dtype {chosen} can't hold ids, which are integers; use uint32")
+        if self.vocab_size - 1 > np.iinfo(chosen).max:
             raise TokenIdError(f"dtype {chosen} can't hold ids up to {self.vocab_size - 1}; use uint32")
         return chosen
 
@@ -188,6 +191,8 @@ def _restore(cls: type[Tokenizer], *parts: Any) -> Tokenizer:
 def _check_threads(threads: int | None) -> None:
     if threads is not None and threads < 1:
         raise ConfigError(f"threads must be at least 1, not {threads}")
+    if threads is not None and threads > _THREADS:
+        raise ConfigError(f"threads must be at most {_THREADS:,}, not {threads}")
 
 
 def check_options(
@@ -199,10 +204,16 @@ def check_options(
     max_memory: int | None = None,
 ) -> None:
     """Raise ConfigError where any option of training can't be what it is."""
-    limits = (("vocab_size", vocab_size), ("min_frequency", min_frequency), ("max_token_length", max_token_length or 0))
-    for name, value in limits:
+    limits = (  # what the core's integers hold, which for ids are of 32 bits
+        ("vocab_size", vocab_size, 1 << 32),
+        ("min_frequency", min_frequency, (1 << 64) - 1),
+        ("max_token_length", max_token_length or 0, (1 << 63) - 1),
+    )
+    for name, value, most in limits:
         if value < 0:
             raise ConfigError(f"{name} must not be negative, but is {value}")
+        if value > most:
+            raise ConfigError(f"{name} must be at most {most:,}, not {value}")
     _check_threads(threads)
     if max_memory is not None and not 0 <= max_memory < 1 << 64:
         raise ConfigError(f"max_memory is a number of bytes, not {max_memory}")

@@ -113,7 +113,9 @@ pub enum Error {
         reason: String,
     },
     /// What a format cannot express exactly is refused, never approximated.
-    #[error("cannot write this tokenizer as {format}: {reason}")]
+    #[error(
+        "cannot write this tokenizer as {format}: {reason}; write a tokenizer.json of cs336's own, which holds any"
+    )]
     Unrepresentable {
         /// The name of the format.
         format: &'static str,
@@ -144,10 +146,10 @@ pub enum Error {
         vocab_size: u64,
     },
     /// A count went past 64 bits.
-    #[error("the count of a pre-token or a pair is greater than 2^64 - 1")]
+    #[error("the count of a pre-token, a pair or a corpus's bytes is greater than 2^64 - 1; give less text at a time")]
     CountOverflow,
     /// An allocation failed, or a stated limit would be passed.
-    #[error("not enough memory: {what} needs {needed} bytes")]
+    #[error("not enough memory: {what} needs {needed} bytes; {MEMORY_ADVICE}")]
     OutOfMemory {
         /// What the memory is for.
         what: &'static str,
@@ -168,6 +170,9 @@ fn special_tokens(count: u64) -> String {
 
 /// What to do where the operating system refuses a temporary file.
 pub const TEMPORARY_ADVICE: &str = "free some space there, set TMPDIR to a folder with more, or raise max_memory";
+
+/// What to do where memory, or what may be taken of it, does not do.
+const MEMORY_ADVICE: &str = "raise max_memory where that is the limit, free some memory, or give less text at a time";
 
 /// What to do where the operating system refuses a file.
 pub fn advice(kind: io::ErrorKind) -> &'static str {

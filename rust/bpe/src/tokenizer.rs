@@ -343,5 +343,5 @@ pub(crate) fn pool(threads: usize) -> Result<rayon::ThreadPool> {
         .num_threads(threads.max(1))
         .thread_name(|index| format!("cs336-{index}"))
         .build()
-        .map_err(|error| Error::Invalid(format!("cannot start {threads} threads: {error}")))
+        .map_err(|error| Error::Invalid(format!("cannot start {threads} threads: {error}; ask for fewer")))
 }

@@ -91,20 +91,61 @@ impl<'py> FromPyObject<'_, 'py> for FilePath {
 }
 
 /// An id of a vocabulary.
+pub struct VocabularyId(pub u32);
+
+impl<'py> FromPyObject<'_, 'py> for VocabularyId {
+    type Error = PyErr;
+
+    fn extract(value: Borrowed<'_, 'py, PyAny>) -> PyResult<Self> {
+        let advice = "number the tokens from 0";
+        whole(value, "an id of a vocabulary", "VocabularyError", |id| {
+            format!("invalid vocabulary: the id {id} is out of range; {advice}")
+        })
+        .map(Self)
+    }
+}
+
+/// An id to decode.
 pub struct TokenId(pub u32);
 
 impl<'py> FromPyObject<'_, 'py> for TokenId {
     type Error = PyErr;
 
     fn extract(value: Borrowed<'_, 'py, PyAny>) -> PyResult<Self> {
-        let py = value.py();
-        value.extract::<u32>().map(Self).map_err(|error| {
-            if error.is_instance_of::<PyTypeError>(py) {
-                let kind = value.get_type().name().map_or_else(|_| "another type".to_owned(), |name| name.to_string());
-                return PyTypeError::new_err(format!("an id of a vocabulary must be int, not {kind}"));
-            }
-            let message = format!("invalid vocabulary: the id {} is out of range; number the tokens from 0", &*value);
-            named(py, "VocabularyError", message)
-        })
+        let advice = "use the tokenizer that the ids come from";
+        whole(value, "a token id", "TokenIdError", |id| format!("token id {id} is not in the vocabulary; {advice}"))
+            .map(Self)
     }
+}
+
+/// The most there may be of something.
+pub struct Limit(pub usize);
+
+impl<'py> FromPyObject<'_, 'py> for Limit {
+    type Error = PyErr;
+
+    fn extract(value: Borrowed<'_, 'py, PyAny>) -> PyResult<Self> {
+        whole(value, "a limit", "ConfigError", |limit| format!("limit must be from 0 to 2^64 - 1, but is {limit}"))
+            .map(Self)
+    }
+}
+
+/// A whole number. What does not fit is an exception of `cs336.errors` with the message that `refusal` gives.
+fn whole<'a, 'py, T>(
+    value: Borrowed<'a, 'py, PyAny>,
+    what: &str,
+    class: &str,
+    refusal: impl FnOnce(&Bound<'py, PyAny>) -> String,
+) -> PyResult<T>
+where
+    T: FromPyObject<'a, 'py, Error = PyErr>,
+{
+    let py = value.py();
+    value.extract::<T>().map_err(|error| {
+        if error.is_instance_of::<PyTypeError>(py) {
+            let kind = value.get_type().name().map_or_else(|_| "another type".to_owned(), |name| name.to_string());
+            return PyTypeError::new_err(format!("{what} must be int, not {kind}"));
+        }
+        named(py, class, refusal(&value))
+    })
 }

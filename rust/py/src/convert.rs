@@ -1,11 +1,11 @@
 //! Python values to the core's and back, without copies where there need be none.
 
 use cs336_bpe::SpecialPolicy;
-use pyo3::exceptions::{PyTypeError, PyUnicodeEncodeError, PyValueError};
+use pyo3::exceptions::{PyTypeError, PyUnicodeEncodeError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyList, PyString};
 
-use crate::arguments::{SpecialTokens, TokenId};
+use crate::arguments::{SpecialTokens, VocabularyId};
 use crate::errors::named;
 
 /// After so many objects that are made for Python, Ctrl-C is looked for: a few milliseconds.
@@ -47,9 +47,11 @@ pub fn policy(value: Option<&Bound<'_, PyAny>>) -> PyResult<SpecialPolicy> {
             "token" => Ok(SpecialPolicy::Token),
             "text" => Ok(SpecialPolicy::Text),
             "error" => Ok(SpecialPolicy::Error),
-            other => Err(PyValueError::new_err(format!(
-                "special must be \"token\", \"text\", \"error\" or a set of special tokens, not {other:?}"
-            ))),
+            other => {
+                let message =
+                    format!("special must be \"token\", \"text\", \"error\" or a set of special tokens, not {other:?}");
+                Err(named(value.py(), "ConfigError", message))
+            }
         };
     }
     Ok(SpecialPolicy::Allowed(value.extract::<SpecialTokens>()?.0))
@@ -79,7 +81,7 @@ pub fn id_list<'py>(py: Python<'py>, ids: &[u32]) -> PyResult<Bound<'py, PyList>
 
 /// An entry of a vocabulary.
 pub fn id_and_token(id: &Bound<'_, PyAny>, token: &Bound<'_, PyAny>) -> PyResult<(u32, Vec<u8>)> {
-    let number = id.extract::<TokenId>()?.0;
+    let number = id.extract::<VocabularyId>()?.0;
     let Ok(bytes) = token.cast::<PyBytes>() else {
         let kind = token.get_type().name()?;
         return Err(PyTypeError::new_err(format!("the token of id {number} must be bytes, not {kind}")));

@@ -38,7 +38,7 @@ pub fn to_py(py: Python<'_>, error: Error) -> PyErr {
         Error::VocabSize { .. } | Error::Vocabulary(_) => "VocabularyError",
         Error::Invalid(_) => "ConfigError",
         Error::Interrupted => return PyKeyboardInterrupt::new_err(message),
-        Error::CountOverflow => return pyo3::exceptions::PyOverflowError::new_err(message),
+        Error::CountOverflow => "CountOverflowError",
         _ => return pyo3::exceptions::PyValueError::new_err(message),
     };
     named(py, class, message)

@@ -5,7 +5,7 @@ use cs336_bpe::formats::{gpt2, huggingface, native, tiktoken};
 use cs336_bpe::pretokenize::Pattern;
 use pyo3::prelude::*;
 
-use crate::arguments::{FilePath, PatternText, SpecialToken, SpecialTokens, TokenId};
+use crate::arguments::{FilePath, PatternText, SpecialToken, SpecialTokens, VocabularyId};
 use crate::convert::policy;
 use crate::errors::OrRaise;
 use crate::job::watched;
@@ -46,7 +46,7 @@ pub fn save_gpt2(py: Python<'_>, tokenizer: &Tokenizer, vocab: FilePath, merges:
 pub fn load_tiktoken(
     py: Python<'_>,
     path: FilePath,
-    special: Vec<(SpecialToken, TokenId)>,
+    special: Vec<(SpecialToken, VocabularyId)>,
     pattern: PatternText,
 ) -> PyResult<Tokenizer> {
     let special: Vec<_> = special.into_iter().map(|(token, id)| (token.0, id.0)).collect();

@@ -10,7 +10,7 @@ use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyList, PyString};
 
-use crate::arguments::{PatternText, SpecialTokens};
+use crate::arguments::{Limit, PatternText, SpecialTokens, TokenId};
 use crate::convert::{CHECK, id_and_token, id_list, ids, policy, text};
 use crate::errors::OrRaise;
 use crate::job::watched;
@@ -190,11 +190,11 @@ impl Tokenizer {
     fn count(
         &self,
         text: &Bound<'_, PyAny>,
-        limit: Option<usize>,
+        limit: Option<Limit>,
         special: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<usize> {
         let (py, bytes, policy) = (text.py(), crate::convert::text(text)?, policy(special)?);
-        stoppable(py, bytes.len(), |job| self.0.count(bytes, &policy, limit, job))
+        stoppable(py, bytes.len(), |job| self.0.count(bytes, &policy, limit.map(|limit| limit.0), job))
     }
 
     /// The ids of a text, and the bytes `(start, end)` that each stands for.
@@ -364,16 +364,6 @@ impl StreamEncoder {
     fn finish<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
         id_list(py, &self.finished(py)?)
     }
-
-    /// [`push`](Self::push) to an array of uint32.
-    fn push_u32<'py>(&self, piece: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyArray1<u32>>> {
-        Ok(self.pushed(piece)?.into_pyarray(piece.py()))
-    }
-
-    /// [`finish`](Self::finish) to an array of uint32.
-    fn finish_u32<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyArray1<u32>>> {
-        Ok(self.finished(py)?.into_pyarray(py))
-    }
 }
 
 /// Decodes ids one by one to whole characters.
@@ -383,9 +373,9 @@ pub struct DecodeStream(Mutex<Option<cs336_bpe::decode::DecodeStream>>);
 #[pymethods]
 impl DecodeStream {
     /// The characters that this id completes.
-    fn push(&self, py: Python<'_>, id: u32) -> PyResult<String> {
+    fn push(&self, py: Python<'_>, id: TokenId) -> PyResult<String> {
         match self.0.lock().as_deref_mut() {
-            Ok(Some(stream)) => stream.push(id).or_raise(py),
+            Ok(Some(stream)) => stream.push(id.0).or_raise(py),
             _ => Err(over()),
         }
     }

@@ -68,7 +68,8 @@ impl Plan {
             return Ok(());
         }
         Err(Error::Invalid(format!(
-            "training goes on from a tokenizer with pattern {:?} and special tokens {own:?}, and with no others",
+            "training goes on from a tokenizer with pattern {:?} and special tokens {own:?}, and with no others; \
+             count again with these",
             base.pattern().spec()
         )))
     }
@@ -78,7 +79,7 @@ impl Plan {
         let (wanted, there) = (self.options.vocab_size, self.base.as_ref().map_or(0, cs336_bpe::Tokenizer::vocab_size));
         wanted.checked_sub(there).ok_or_else(|| {
             Error::Invalid(format!(
-                "vocab_size {wanted} is below the {there} of the tokenizer that training goes on from"
+                "vocab_size {wanted} is below the {there} of the tokenizer that training goes on from; ask for more"
             ))
         })
     }
