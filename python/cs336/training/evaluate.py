@@ -76,9 +76,9 @@ def evaluate(
 def byte_lengths(tokenizer: Tokenizer, device: str | torch.device) -> Tensor:
     """Bytes of each token by id, 0 for special tokens and for ids that are none. Shape (vocab_size,)."""
     lengths = torch.zeros(tokenizer.vocab_size, dtype=torch.int64)
-    special = set(tokenizer.special_tokens)
+    special = set(tokenizer.special_tokens.values())
     for token_id, token in tokenizer.vocab.items():
-        if token.decode("utf-8", "replace") not in special:
+        if token_id not in special:
             lengths[token_id] = len(token)
     return lengths.to(device)
 
