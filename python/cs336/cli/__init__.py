@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 
@@ -36,6 +37,7 @@ def cli(debug: bool) -> None:
 
 def main() -> None:
     """Runs the command; every error is one line on standard error and a non-zero exit status."""
+    ready_streams()
     if "--debug" in sys.argv:
         # Anywhere on the line, so that it can be added at the end of a command that failed.
         sys.argv = [sys.argv[0], "--debug", *(word for word in sys.argv[1:] if word != "--debug")]
@@ -65,6 +67,19 @@ def main() -> None:
         _fail(str(error) or type(error).__name__, 1)
     except Exception as error:
         _fail(f"{type(error).__name__}: {error}; --debug shows where it happened", 1)
+
+
+def ready_streams() -> None:
+    """What closed standard streams are told goes nowhere, and what they can't encode becomes a question mark."""
+    while (handle := os.open(os.devnull, os.O_RDWR)) <= 2:
+        pass  # it has the number of a closed stream, which the next file would get, and with it what is printed
+    os.close(handle)
+    for name, number in (("stdout", 1), ("stderr", 2)):
+        stream = getattr(sys, name)
+        if stream is None:
+            setattr(sys, name, os.fdopen(number, "w", encoding="utf-8", closefd=False))
+        elif isinstance(stream, io.TextIOWrapper) and stream.errors in ("strict", "surrogateescape"):
+            stream.reconfigure(errors="replace")
 
 
 def explain(error: OSError) -> str:
