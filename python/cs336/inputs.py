@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 
 from cs336 import _bpe
-from cs336.errors import CorpusError, FormatError
+from cs336.errors import CorpusError, FormatError, TextEncodingError
 from cs336.extra import needs_extra
 
 TYPE_CHECKING = False  # type checkers take it for true; see cs336.tokenizer
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
+    from pathlib import Path
     from typing import Any, Literal, TypeAlias
 
     StrPath: TypeAlias = str | os.PathLike[str]
@@ -57,6 +58,22 @@ def _matches(name: str) -> list[str]:
     if not files:
         raise FileNotFoundError(errno.ENOENT, "no file matches this pattern; check its folder and its name", name)
     return files
+
+
+def read_utf8(path: Path) -> bytes:
+    """The content of a text file; raises TextEncodingError where it is not UTF-8."""
+    from cs336.files import explained
+
+    with explained(path):
+        text = path.read_bytes()
+    try:
+        text.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise TextEncodingError(
+            f"{path} is not UTF-8: invalid byte 0x{text[error.start]:02x} at byte offset {error.start}; "
+            "convert the text to UTF-8 first"
+        ) from error
+    return text
 
 
 def _name_some(files: Sequence[str]) -> str:

@@ -248,3 +248,39 @@ def test_an_output_goes_where_a_link_leads(cs336, tmp_path):
     assert cs336("stories", "--count", "1", "--output", "link").returncode == 0
     assert (tmp_path / "link").is_symlink()
     assert (tmp_path / "file").read_text(encoding="utf-8").count(END) == 1
+
+
+@pytest.mark.parametrize("text", ["a" * 30_000, "\0" * 30_000, " \n" * 15_000])
+def test_a_text_of_too_few_tokens_leaves_nothing(text, one_line_error, tmp_path):
+    (tmp_path / "data.txt").write_text(text, encoding="utf-8", newline="")
+    (tmp_path / "run-data").mkdir()
+    line = one_line_error("quickstart", "--data", "data.txt", "--run", "run")
+    assert "data.txt makes" in line
+    assert "; give a text that is longer, or repeats itself less" in line
+    assert [path.name for path in tmp_path.iterdir()] == ["data.txt"]
+
+
+@pytest.mark.parametrize("name", [".", "..", "/", "new/.."])
+def test_a_run_needs_a_name(name, one_line_error, tmp_path):
+    assert "is no name for the folder of a run; name a new folder" in one_line_error("quickstart", "--run", name)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_numbers_past_64_bits(one_line_error, tmp_path, tokenizer):
+    (tmp_path / "text.txt").write_text("some text", encoding="utf-8")
+    huge = str(10**30)
+    assert huge in one_line_error("quickstart", "--run", "run", "--seed", huge)
+    train = ["tokenizer", "train", "text.txt", "--vocab-size", "300", "--output", "t.json"]
+    for option in ("--vocab-size", "--min-frequency", "--max-token-length", "--threads"):
+        assert huge in one_line_error(*train, option, huge)
+    assert "at most 1,024" in one_line_error(*train, "--threads", "20000")
+    encode = ["tokenizer", "encode", "text.txt", "ids.npy", "--tokenizer", tokenizer]
+    assert "at most 1,024" in one_line_error(*encode, "--threads", "20000")
+    assert "at most 1,024" in one_line_error("tokenizer", "count", "text.txt", "--output", "c", "--threads", "20000")
+    assert [path.name for path in tmp_path.iterdir()] == ["text.txt"]
+
+
+def test_only_a_text_can_be_inspected(one_line_error, tmp_path, tokenizer):
+    (tmp_path / "latin1.txt").write_bytes("Das Mädchen".encode("latin-1"))
+    line = one_line_error("tokenizer", "inspect", tokenizer, "latin1.txt")
+    assert "latin1.txt is not UTF-8: invalid byte 0xe4 at byte offset 5; convert" in line

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 import shutil
+import sys
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,15 +16,18 @@ from cs336.cli.show import show
 from cs336.cli.train import next_step, train_with_progress
 from cs336.data import stories, write_stories
 from cs336.data.storyteller.generate import END_OF_TEXT
-from cs336.errors import ConfigError, DataError, TextEncodingError
-from cs336.files import whole_file
+from cs336.errors import ConfigError, DataError
+from cs336.files import whole_file, whole_folder
 from cs336.generation import generate_stream
+from cs336.inputs import read_utf8
 from cs336.tokenizer import Tokenizer, train_bpe
 from cs336.training import RunConfig, load_run, make_config
 
 SAMPLES = 3
 VALIDATION_SHARE = 0.1
 LEAST_TEXT = 20_000
+CONTEXT = 128
+MOST_SEED = 2**63 - 1  # PyTorch takes 64 bits, and each sample has a seed of its own
 
 
 @dataclass
@@ -55,7 +59,9 @@ class Stopwatch:
     "--vocab-size", type=click.IntRange(min=257), default=1024, show_default=True, help="Entries of the tokenizer."
 )
 @click.option("--steps", type=click.IntRange(min=1), default=1000, show_default=True, help="Training steps.")
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Another seed, another run.")
+@click.option(
+    "--seed", type=click.IntRange(0, MOST_SEED), default=0, show_default=True, help="Another seed, another run."
+)
 @click.pass_context
 def command(
     ctx: click.Context,
@@ -75,35 +81,16 @@ def command(
     folder = run_dir or _free_folder()
     watch = Stopwatch()
     work = _data_folder(folder)
-    text = None if data is None else read_text(data)
+    text = None if data is None else read_enough(data)
     for place in (folder, work):
         if place.exists() and not (place.is_dir() and next(place.iterdir(), None) is None):
             raise ConfigError(f"{place} exists and is not an empty folder; name another with --run")
-    work.mkdir(parents=True, exist_ok=True)
-    train_text, valid_text = work / "train.txt", work / "valid.txt"
-
-    _title("1. Text")
-    if text is None:
-        write_stories(train_text, count=story_count, seed=seed)
-        write_stories(valid_text, count=max(story_count // 20, 20), seed=seed + 1)
-        click.echo(f"{story_count:,} built-in stories, one of them:\n\n{next(iter(stories(1, seed)))}")
-    else:
-        split_text(text, train_text, valid_text)
-        click.echo(f"{data}: the last {VALIDATION_SHARE:.0%} of it for validation")
-    watch.lap("text")
-
-    _title("2. Tokenizer")
-    tokenizer = train_bpe(train_text, vocab_size, [END_OF_TEXT])
-    tokenizer.save(work / "tokenizer.json")
-    click.echo(f"byte-level BPE with {tokenizer.vocab_size:,} entries")
-    watch.lap("tokenizer")
-
-    _title("3. Token files")
-    train_stats = tokenizer.encode_file(train_text, work / "train.npy")
-    tokenizer.encode_file(valid_text, work / "valid.npy")
-    ratio = train_text.stat().st_size / train_stats.tokens
-    click.echo(f"{train_stats.tokens:,} tokens, {ratio:.2f} bytes each")
-    watch.lap("token files")
+    if work.exists():
+        work.rmdir()
+    work.parent.mkdir(parents=True, exist_ok=True)
+    with whole_folder(work) as aside:  # so that a text that makes no run leaves nothing in the way of the next
+        tokenizer = prepare(text, data, aside, story_count, vocab_size, seed, watch)
+    prompt = first_words(work / "valid.txt")
 
     _title("4. Model")
     config = quickstart_config(work, tokenizer, steps, seed)
@@ -116,7 +103,7 @@ def command(
         ctx.exit(130)
 
     _title("5. Samples")
-    samples = write_samples(folder, seed, first_words(valid_text))
+    samples = write_samples(folder, seed, prompt)
     watch.lap("samples")
     with whole_file(folder / "samples.txt") as aside:
         aside.write_text(samples, encoding="utf-8")
@@ -135,10 +122,45 @@ def command(
     config_file = shlex.quote(str(folder / "config.toml"))
     click.echo(
         f"Next:\n"
-        f"  cs336 generate {run} --prompt {shlex.quote(first_words(valid_text) or 'Once upon a time')}\n"
+        f"  cs336 generate {run} --prompt {shlex.quote(prompt or 'Once upon a time')}\n"
         f"  cs336 eval {run} --whole\n"
         f"  cs336 train --config {config_file} --training.steps {steps * 4} --run {longer}"
     )
+
+
+def prepare(
+    text: bytes | None, data: Path | None, work: Path, story_count: int, vocab_size: int, seed: int, watch: Stopwatch
+) -> Tokenizer:
+    """Writes what a run learns from to a folder: texts, their tokenizer, their token files."""
+    train_text, valid_text = work / "train.txt", work / "valid.txt"
+    _title("1. Text")
+    if text is None:
+        write_stories(train_text, count=story_count, seed=seed)
+        write_stories(valid_text, count=max(story_count // 20, 20), seed=seed + 1)
+        click.echo(f"{story_count:,} built-in stories, one of them:\n\n{next(iter(stories(1, seed)))}")
+    else:
+        split_text(text, train_text, valid_text)
+        click.echo(f"{data}: the last {VALIDATION_SHARE:.0%} of it for validation")
+    watch.lap("text")
+
+    _title("2. Tokenizer")
+    tokenizer = train_bpe(train_text, vocab_size, [END_OF_TEXT])
+    tokenizer.save(work / "tokenizer.json")
+    click.echo(f"byte-level BPE with {tokenizer.vocab_size:,} entries")
+    watch.lap("tokenizer")
+
+    _title("3. Token files")
+    train_stats = tokenizer.encode_file(train_text, work / "train.npy")
+    valid_stats = tokenizer.encode_file(valid_text, work / "valid.npy")
+    click.echo(f"{train_stats.tokens:,} tokens, {train_stats.bytes_per_token:.2f} bytes each")
+    for part, stats in (("training", train_stats), ("validation", valid_stats)):
+        if stats.tokens <= CONTEXT:
+            raise DataError(
+                f"{data} makes {stats.tokens:,} tokens for {part}, and the model sees {CONTEXT} at a time; "
+                "give a text that is longer, or repeats itself less"
+            )
+    watch.lap("token files")
+    return tokenizer
 
 
 def quickstart_config(work: Path, tokenizer: Tokenizer, steps: int, seed: int) -> RunConfig:
@@ -147,7 +169,7 @@ def quickstart_config(work: Path, tokenizer: Tokenizer, steps: int, seed: int) -
         {
             "model": {
                 "vocab_size": tokenizer.vocab_size,
-                "context_length": 128,
+                "context_length": CONTEXT,
                 "d_model": 128,
                 "num_layers": 3,
                 "num_heads": 4,
@@ -169,18 +191,14 @@ def quickstart_config(work: Path, tokenizer: Tokenizer, steps: int, seed: int) -
     )
 
 
-def read_text(source: Path) -> bytes:
+def read_enough(source: Path) -> bytes:
     """A text that the quickstart can learn from; raises where it is none, before anything is written."""
-    text = source.read_bytes()
-    try:
-        text.decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise TextEncodingError(
-            f"{source} is not UTF-8: invalid byte 0x{text[error.start]:02x} at byte offset {error.start:,}; "
-            "convert the text to UTF-8 first"
-        ) from error
+    text = read_utf8(source)
     if len(text) < LEAST_TEXT:
-        raise DataError(f"{source} holds {len(text):,} bytes; the quickstart needs {LEAST_TEXT:,} to learn anything")
+        raise DataError(
+            f"{source} holds {len(text):,} bytes, and the quickstart needs {LEAST_TEXT:,} to learn anything; "
+            "give a longer text"
+        )
     return text
 
 
@@ -227,6 +245,8 @@ def write_samples(folder: Path, seed: int, prompt: str) -> str:
 
 def _data_folder(run: Path) -> Path:
     """Where the texts and token files of a run stand: beside it, because a run can be deleted without them."""
+    if run.name in ("", ".."):
+        raise ConfigError(f"{run} is no name for the folder of a run; name a new folder with --run")
     return run.with_name(run.name + "-data")
 
 
@@ -240,4 +260,8 @@ def _free_folder() -> Path:
 def _title(text: str) -> None:
     click.secho(f"\n{text}", bold=True)
     width = shutil.get_terminal_size().columns
-    click.echo("─" * min(width, 40))
+    try:
+        line = "─".encode(sys.stdout.encoding).decode(sys.stdout.encoding)
+    except UnicodeEncodeError:
+        line = "-"
+    click.echo(line * min(width, 40))

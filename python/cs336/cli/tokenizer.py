@@ -266,6 +266,7 @@ def inspect(tokenizer_path: Path, text_path: Path | None, as_json: bool) -> None
     \b
     Example: cs336 tokenizer inspect tokenizer.json stories.txt
     """
+    from cs336.inputs import read_utf8
     from cs336.tokenizer import Tokenizer
 
     tokenizer = Tokenizer.load(tokenizer_path)
@@ -278,7 +279,7 @@ def inspect(tokenizer_path: Path, text_path: Path | None, as_json: bool) -> None
         "longest_tokens": longest(tokenizer, 10),
     }
     if text_path is not None:
-        text = text_path.read_bytes()
+        text = read_utf8(text_path)
         if not text:
             raise CorpusError(f"{text_path} holds no text; give a text to compress")
         tokens = len(tokenizer.encode(text))
