@@ -25,7 +25,7 @@ help: ## list the commands
 quickstart: $(VENV)/.built ## from raw text to sample stories in a few minutes; DATA=some.txt takes your own text
 	@$(BIN)/cs336 quickstart $(if $(DATA),--data "$(DATA)")
 
-test: $(VENV)/.dev test-rust test-python ## all Rust and Python tests
+test: $(VENV)/.dev test-rust test-python ## the Rust and Python tests but for the slow ones
 
 test-rust:
 	$(NEEDS_RUST)
@@ -34,7 +34,7 @@ test-rust:
 test-python: $(VENV)/.built $(VENV)/.dev
 	$(BIN)/pytest
 
-test-slow: $(VENV)/.built $(VENV)/.dev ## the tests that take longer
+test-slow: $(VENV)/.built $(VENV)/.dev ## the Python tests that take longer
 	@$(INSTALL) -r pyproject.toml --extra ray
 	$(BIN)/pytest -m "slow and not gpu"
 

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Protocol, TypedDict, Unpack
 
+from cs336.data import END_OF_TEXT
 from cs336.errors import ConfigError, NonFiniteLossError, TokenIdError
 from cs336.extra import needs_extra
 
@@ -23,10 +24,7 @@ with needs_extra("cs336.generate"):
 
     from cs336.nn import KeyValueCache, TransformerLM
 
-__all__ = ["END_OF_TEXT", "generate", "generate_ids", "generate_stream"]
-
-END_OF_TEXT = "<|endoftext|>"
-"""The special token between two documents: where a text ends, and what an empty prompt starts from."""
+__all__ = ["generate", "generate_ids", "generate_stream"]
 
 
 class _DecodeStream(Protocol):

@@ -14,8 +14,7 @@ import click
 from cs336.cli.options import PATH
 from cs336.cli.show import show
 from cs336.cli.train import next_step, train_with_progress
-from cs336.data import stories, write_stories
-from cs336.data.storyteller.generate import END_OF_TEXT
+from cs336.data import END_OF_TEXT, stories, write_stories
 from cs336.errors import ConfigError, DataError
 from cs336.files import whole_file, whole_folder
 from cs336.generation import generate_stream

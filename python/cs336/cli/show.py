@@ -24,7 +24,7 @@ device_option = click.option(
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON and nothing else.")
 
 
-def show(values: Mapping[str, Any], *, as_json: bool, title: str | None = None) -> None:
+def show(values: Mapping[str, Any], *, as_json: bool) -> None:
     """Prints named values as a table with two columns, or as JSON."""
     if as_json:
         finite = {name: None if _is_infinite(value) else value for name, value in values.items()}
@@ -35,7 +35,7 @@ def show(values: Mapping[str, Any], *, as_json: bool, title: str | None = None) 
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(title=title, box=SIMPLE, show_header=False, title_justify="left", pad_edge=False)
+    table = Table(box=SIMPLE, show_header=False, pad_edge=False)
     table.add_column()
     table.add_column(justify="right", overflow="fold")
     for name, value in values.items():

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from cs336.data.token_file import TokenFile, TokenFileInfo, check_tokens, open_tokens
 
 __all__ = [
+    "END_OF_TEXT",
     "TokenFile",
     "TokenFileInfo",
     "check_tokens",
@@ -22,6 +23,9 @@ __all__ = [
     "stories",
     "write_stories",
 ]
+
+END_OF_TEXT = "<|endoftext|>"
+"""The special token between two documents: where a text ends, and what an empty prompt starts from."""
 
 # Stories need neither NumPy nor torch, token files no torch: each name is imported when it is used.
 _HOME = {

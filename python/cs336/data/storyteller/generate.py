@@ -8,11 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 
+from cs336.data import END_OF_TEXT
 from cs336.data.storyteller.cast import introduce, make_scene
 from cs336.data.storyteller.plots import PLOTS
 from cs336.files import whole_file
-
-END_OF_TEXT = "<|endoftext|>"
 
 
 @dataclass(frozen=True)
