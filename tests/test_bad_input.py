@@ -7,11 +7,12 @@ takes it.
 
 from __future__ import annotations
 
+import base64
 import errno
 import json
 import os
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,16 @@ import torch
 
 from cs336 import count_pretokens, merge_counts, train_bpe_from_counts
 from cs336.data import open_tokens, write_stories
-from cs336.errors import CheckpointError, ConfigError, CorpusError, DataError, FormatError, TextEncodingError
+from cs336.errors import (
+    CheckpointError,
+    ConfigError,
+    CorpusError,
+    DataError,
+    FormatError,
+    MemoryLimitError,
+    TextEncodingError,
+    UnrepresentableError,
+)
 from cs336.optim import AdamW
 from cs336.tokenizer import Tokenizer, train_bpe, train_bpe_from_iterator
 from cs336.training import load_checkpoint, load_config, load_run, make_config, save_checkpoint, train
@@ -31,6 +41,7 @@ Call = Callable[[Work], Any]
 Error = type[BaseException]
 
 GOOD = Path(__file__)
+COUNTS = Path(tempfile.gettempdir()) / f"good-{os.getpid()}.counts"
 TOKENIZER = train_bpe_from_iterator([GOOD.read_text("utf-8")], 400, ["<|endoftext|>"])
 
 
@@ -60,6 +71,7 @@ READERS: dict[str, Callable[[Path], Any]] = {
     "Tokenizer.load": Tokenizer.load,
     "Tokenizer.from_files": lambda path: Tokenizer.from_files(path, path),
     "Tokenizer.from_tiktoken": Tokenizer.from_tiktoken,
+    "Tokenizer.from_huggingface": Tokenizer.from_huggingface,
 }
 WRITERS: dict[str, Callable[[Path], Any]] = {
     "save_checkpoint": lambda path: save_checkpoint(path, *model_and_optimizer(), 1),
@@ -67,10 +79,20 @@ WRITERS: dict[str, Callable[[Path], Any]] = {
     "train": begin_a_run,
     "encode_file": lambda path: TOKENIZER.encode_file(GOOD, path),
     "count_pretokens": lambda path: count_pretokens(GOOD, path),
+    "merge_counts": lambda path: merge_counts(COUNTS, path),
     "Tokenizer.save": TOKENIZER.save,
     "Tokenizer.to_files": lambda path: TOKENIZER.to_files(path, path.with_name("merges.txt")),
     "Tokenizer.to_tiktoken": TOKENIZER.to_tiktoken,
+    "Tokenizer.to_huggingface": TOKENIZER.to_huggingface,
 }
+
+
+@pytest.fixture(autouse=True, scope="module")
+def counts() -> Iterator[None]:
+    """Writes COUNTS, where every user may read it."""
+    count_pretokens(GOOD, COUNTS)
+    yield
+    COUNTS.unlink()
 
 
 def assert_helpful(error: BaseException, name: str) -> None:
@@ -136,6 +158,7 @@ EMPTY: dict[str, Error] = {
     "Tokenizer.load": FormatError,
     "Tokenizer.from_files": FormatError,
     "Tokenizer.from_tiktoken": FormatError,
+    "Tokenizer.from_huggingface": FormatError,
     "encode_file": CorpusError,
 }
 NOT_UTF8: dict[str, Error] = EMPTY | {
@@ -266,8 +289,23 @@ def test_a_full_disk_leaves_what_stood_there(writer: str, tmp_path: Path, on_a_f
     with pytest.raises(OSError, match="File too large") as refused:
         on_a_full_disk(lambda: WRITERS[writer](tmp_path / "new"))
     assert refused.value.errno == errno.EFBIG
-    assert_helpful(refused.value, "new")
+    # Merging needs a temporary file before it writes anything.
+    assert_helpful(refused.value, tempfile.gettempdir() if writer == "merge_counts" else "new")
     assert folder_of(tmp_path) == {"new": b"old content"}
+
+
+def test_a_full_disk_for_a_sidecar(tmp_path: Path, on_a_full_disk: Call) -> None:
+    """Which is longer than the ids of a short text if there are many special tokens."""
+    tokenizer = train_bpe_from_iterator(["low lower"], 500, [f"<special token {number}>" for number in range(100)])
+    (tmp_path / "text.txt").write_text("low lower lowest", encoding="utf-8")
+    for name in ("new", "new.json"):
+        (tmp_path / name).write_text("old content")
+    before = folder_of(tmp_path)
+    with pytest.raises(OSError, match="File too large") as refused:
+        on_a_full_disk(lambda: tokenizer.encode_file(tmp_path / "text.txt", tmp_path / "new"))
+    assert refused.value.errno == errno.EFBIG
+    assert_helpful(refused.value, "new.json")
+    assert folder_of(tmp_path) == before
 
 
 def test_a_full_disk_stops_a_run_that_can_go_on(tokens: Path, on_a_full_disk: Call) -> None:
@@ -307,3 +345,22 @@ def test_a_corrupt_tokenizer_file(damage: bytes, tmp_path: Path) -> None:
     path.write_bytes(damage)
     with pytest.raises(FormatError, match=r"tokenizer\.json"):
         Tokenizer.load(path)
+
+
+def test_what_a_format_cannot_hold(tmp_path: Path) -> None:
+    ranks = [base64.b64encode(bytes([byte])).decode() for byte in range(256)]
+    (tmp_path / "ranks").write_text("".join(f"{token} {rank}\n" for rank, token in enumerate(ranks)), encoding="utf-8")
+    tokenizer = Tokenizer.from_tiktoken(tmp_path / "ranks", special_tokens={"a": 256})  # and there is another "a"
+    before = folder_of(tmp_path)
+    for write in (tokenizer.to_huggingface, lambda path: tokenizer.to_files(path, tmp_path / "merges")):
+        with pytest.raises(UnrepresentableError, match="spelled like an ordinary one") as refused:
+            write(tmp_path / "new")
+        assert_helpful(refused.value, '"a"')
+    assert folder_of(tmp_path) == before
+
+
+def test_more_text_than_memory() -> None:
+    words = [" ".join(f"word{number}" for number in range(100_000))]
+    with pytest.raises(MemoryLimitError, match="merging so many distinct pre-tokens needs") as refused:
+        train_bpe_from_iterator(words, 300, max_memory=1000)
+    assert_helpful(refused.value, "; raise max_memory")

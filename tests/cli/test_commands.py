@@ -114,6 +114,10 @@ BAD_TRAINING = {
     "not UTF-8": (["latin1.txt"], "UTF-8"),
     "small vocabulary": (["text.txt", "--vocab-size", "256"], "257"),
     "empty special token": (["text.txt", "--special-token", ""], "special token"),
+    "repeated special token": (
+        ["text.txt", "--special-token", "<e>", "--special-token", "<e>"],
+        "is given twice; give",
+    ),
     "bad pattern": (["text.txt", "--pattern", "(a"], "pattern"),
     "unknown pattern": (["text.txt", "--pattern", "gtp2"], "pattern"),
     "negative vocabulary": (["text.txt", "--vocab-size", "-1"], "vocab_size must not be negative"),
