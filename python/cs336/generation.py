@@ -270,7 +270,9 @@ def _allowed(vocab_size: int, known_ids: Iterable[int] | None) -> Tensor:
     allowed_V = torch.zeros(vocab_size, dtype=torch.bool)
     known = [token_id for token_id in known_ids if token_id < vocab_size]
     if not known:
-        raise ConfigError("the model and the tokenizer have no token id in common")
+        raise ConfigError(
+            "the model and the tokenizer have no token id in common; give the tokenizer it was trained with"
+        )
     allowed_V[known] = True
     return allowed_V
 

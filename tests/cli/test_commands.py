@@ -176,6 +176,7 @@ def test_bad_input_of_the_laboratory(one_line_error, tmp_path, workshop):
     train = ["train", "--config", config, "--run", "new"]
     assert "d_model" in one_line_error(*train, "--model.d-modle", "64")
     assert "no such option" in one_line_error(*train, "--steps", "3")
+    assert "data.train must be a text, not 123; write it in quotes" in one_line_error(*train, "--data.train", "123")
     assert "context" in one_line_error(*train, "--model.context-length", "10000000")
     assert "tinystories" in one_line_error("train", "--preset", "tinystories", "--run", "new2")
     assert "--run" in one_line_error("train", "--config", config)

@@ -24,7 +24,7 @@ class LayerCache:
         start, end = self.length, self.length + keys_BHTD.shape[-2]
         room = self.keys_BHSD.shape[-2]
         if end > room:
-            raise ConfigError(f"{end} tokens do not fit a cache for {room}")
+            raise ConfigError(f"{end} tokens do not fit a cache for {room}; make a larger one")
         self.keys_BHSD[:, :, start:end] = keys_BHTD
         self.values_BHSD[:, :, start:end] = values_BHTD
         self.length = end

@@ -73,7 +73,8 @@ class RotaryPositionalEmbedding(nn.Module):
         if token_positions is None:
             if length > self.max_seq_len:
                 raise ConfigError(
-                    f"a sequence of {length} is longer than the {self.max_seq_len} that RoPE was made for"
+                    f"a sequence of {length} is longer than the {self.max_seq_len} that RoPE was made for; "
+                    "give fewer tokens, or a greater max_seq_len"
                 )
             cos, sin = self.cos[:length], self.sin[:length]
         else:

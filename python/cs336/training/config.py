@@ -216,4 +216,6 @@ def _explain(detail: Any) -> str:
     message = str(detail["msg"]).removeprefix("Value error, ")
     if detail["type"] == "value_error":  # of a whole section, or of the whole configuration, which has no name
         return f"{where}: {message}" if where else message
+    if detail["type"] == "string_type":  # as of a file whose name is a number
+        return f"{where} must be a text, not {detail['input']!r}; write it in quotes: '\"{detail['input']}\"'"
     return f"{where}: {message}, not {detail['input']!r}"

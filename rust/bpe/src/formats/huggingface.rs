@@ -88,7 +88,12 @@ type Refusal = (&'static str, String);
 pub fn load(path: &Path) -> Result<Tokenizer> {
     let text = read_text(path, FORMAT)?;
     let damaged = |error: serde_json::Error| bad(path, FORMAT, error.to_string());
-    let unsupported = |(key, reason): Refusal| Error::Unsupported { path: path.to_path_buf(), key, reason };
+    let unsupported = |(key, mut reason): Refusal| {
+        if !reason.contains("; ") {
+            reason.push_str("; give a tokenizer without that, or keep to the library it was made for");
+        }
+        Error::Unsupported { path: path.to_path_buf(), key, reason }
+    };
     let document: Document<'_> = match serde_json::from_str(&text) {
         Ok(document) => document,
         // Another model has other keys, which are the first thing to stumble over.
