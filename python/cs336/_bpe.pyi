@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
 from typing import Any, Self, final
 
 import numpy as np
@@ -16,6 +17,7 @@ __all__ = [
     "count_corpus",
     "default_max_memory",
     "encode_file",
+    "encode_inputs",
     "from_parts",
     "input_format",
     "load_gpt2",
@@ -130,6 +132,22 @@ def encode_file(
     threads: int | None,
     progress: _Report | None,
 ) -> tuple[int, int, int, str]: ...
+def encode_inputs(
+    tokenizer: Tokenizer,
+    paths: Sequence[str | os.PathLike[str]],
+    documents: Callable[[int], Iterable[tuple[Buffer, Buffer, int]]] | None,
+    input_format: str | None,
+    text_column: str,
+    target: str | os.PathLike[str],
+    special: str | Iterable[str],
+    separator: str | None,
+    wide: bool | None,
+    shard_tokens: int | None,
+    threads: int | None,
+    restart: bool,
+    record_seconds: float,
+    progress: _Report | None,
+) -> tuple[int, int, int, int, str, list[Path], int]: ...
 def train_corpus(
     paths: Sequence[str | os.PathLike[str]],
     documents: Iterable[str | tuple[Buffer, Buffer, int]] | None,

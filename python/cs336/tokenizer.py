@@ -134,7 +134,7 @@ class Tokenizer(_bpe.Tokenizer):
         from cs336.report import EncodeFileStats
 
         _check_threads(threads)
-        wide = None if dtype is None else self._file_dtype(dtype).itemsize == 4
+        wide = None if dtype is None else self.file_dtype(dtype).itemsize == 4
         with reporting(progress) as report:
             written = _bpe.encode_file(self, source, target, special, wide, threads, report)
         return EncodeFileStats(*written)
@@ -153,7 +153,8 @@ class Tokenizer(_bpe.Tokenizer):
             raise TokenIdError(f"dtype {chosen} can't hold ids up to {self.vocab_size - 1}; use uint32")
         return chosen
 
-    def _file_dtype(self, dtype: DTypeLike) -> np.dtype[Any]:
+    def file_dtype(self, dtype: DTypeLike) -> np.dtype[Any]:
+        """The integer type of a token file, if it can be this one."""
         import numpy as np
 
         chosen = self._dtype(dtype)

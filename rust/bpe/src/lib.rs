@@ -17,6 +17,7 @@ pub mod pretokenize;
 pub mod reference;
 pub mod special;
 pub mod tokenizer;
+pub mod tokens;
 pub mod train;
 pub mod vocab;
 

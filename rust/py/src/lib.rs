@@ -8,6 +8,7 @@ mod errors;
 mod formats;
 mod job;
 mod tokenizer;
+mod tokens;
 mod train;
 
 use pyo3::prelude::*;
@@ -27,6 +28,8 @@ mod _bpe {
     };
     #[pymodule_export]
     use super::tokenizer::{DecodeStream, StreamEncoder, Tokenizer, from_parts, pattern_regex};
+    #[pymodule_export]
+    use super::tokens::encode_inputs;
     #[pymodule_export]
     use super::train::{memory, train_corpus};
 
