@@ -14,11 +14,13 @@ __all__ = [
     "StreamEncoder",
     "Tokenizer",
     "__version__",
+    "character_spans",
     "count_corpus",
     "default_max_memory",
     "encode_file",
     "encode_inputs",
     "from_parts",
+    "from_ranks",
     "input_format",
     "load_gpt2",
     "load_huggingface",
@@ -27,6 +29,7 @@ __all__ = [
     "memory",
     "merge_counts",
     "pattern_regex",
+    "ranks_of",
     "read_counts",
     "save_gpt2",
     "save_huggingface",
@@ -34,6 +37,7 @@ __all__ = [
     "save_tiktoken",
     "train_corpus",
     "train_counts",
+    "truncate",
 ]
 
 __version__: str
@@ -72,7 +76,7 @@ class Tokenizer:
     ) -> tuple[list[int], list[tuple[int, int]]]: ...
     def encode_stream(self, *, special: str | Iterable[str] | None = None) -> StreamEncoder: ...
     def decode_bytes(self, ids: Any) -> bytes: ...
-    def decode_stream(self) -> DecodeStream: ...
+    def decode_stream(self, *, unknown: str = "error") -> DecodeStream: ...
     def token_to_id(self, token: bytes | str) -> int | None: ...
     def id_to_token(self, id: int) -> bytes: ...
     @property
@@ -105,6 +109,10 @@ class DecodeStream:
     def push(self, id: int) -> str: ...
     def finish(self) -> str: ...
 
+def truncate(tokenizer: Tokenizer, value: str | bytes, limit: int, special: str | Iterable[str]) -> Any: ...
+def character_spans(value: str | bytes, spans: Sequence[tuple[int, int]]) -> list[tuple[int, int]]: ...
+def from_ranks(ranks: Sequence[tuple[int, bytes]], special: Sequence[tuple[str, int]], pattern: str) -> Tokenizer: ...
+def ranks_of(tokenizer: Tokenizer) -> list[tuple[bytes, int]]: ...
 def pattern_regex(pattern: str) -> str: ...
 def from_parts(
     ordinary: Sequence[tuple[int, bytes]],

@@ -19,6 +19,7 @@ pub mod special;
 pub mod tokenizer;
 pub mod tokens;
 pub mod train;
+pub mod truncate;
 pub mod vocab;
 
 pub use available::default_max_memory;

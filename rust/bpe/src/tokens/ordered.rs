@@ -135,7 +135,7 @@ mod tests {
         let mut numbers = 0..items;
         let mut seen = Vec::new();
         let work = |number: u64| {
-            if number % 7 == 0 {
+            if number.is_multiple_of(7) {
                 std::thread::sleep(std::time::Duration::from_millis(2));
             }
             if number >= bad { Err(Error::Invalid(number.to_string())) } else { Ok(number) }
