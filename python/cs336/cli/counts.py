@@ -140,7 +140,7 @@ def train_from_counts(
     as_json: bool,
 ) -> None:
     """What ``train --from-counts`` does."""
-    from cs336.cli.tokenizer import longest
+    from cs336.cli.inspect import longest
     from cs336.counts import default_max_memory, read_info, train_bpe_from_counts
     from cs336.tokenizer import Tokenizer
 

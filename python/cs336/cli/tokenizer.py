@@ -1,4 +1,4 @@
-"""cs336 tokenizer train, inspect; cs336.cli.counts has the commands about counts, cs336.cli.encode encode and decode"""
+"""cs336 tokenizer train; the group's other commands stand in cs336.cli.counts, encode and inspect"""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import click
 
 from cs336.cli import counts
 from cs336.cli import encode as encoding
+from cs336.cli import inspect as inspecting
 from cs336.cli.lazy import GroupInOrder
 from cs336.cli.options import (
     PATH,
@@ -21,13 +22,11 @@ from cs336.cli.options import (
     text_column_option,
     threads_option,
 )
-from cs336.cli.show import json_option, readable, show
-from cs336.errors import CorpusError
+from cs336.cli.show import json_option, show
 from cs336.files import check_target
 
 if TYPE_CHECKING:
     from cs336.inputs import InputFormat
-    from cs336.tokenizer import Tokenizer
 
 
 @click.group(cls=GroupInOrder)
@@ -134,7 +133,7 @@ def train(
     seconds = time.perf_counter() - started
     values: dict[str, Any] = {"tokenizer": str(output), "vocab_size": tokenizer.vocab_size}
     values |= summary_of(report, seconds, as_json=as_json) | {"max_memory": max_memory}
-    values |= {"longest_tokens": longest(tokenizer, 5)}
+    values |= {"longest_tokens": inspecting.longest(tokenizer, 5)}
     if profile:
         values |= profile_of(report, as_json=as_json)
     show(values, as_json=as_json)
@@ -146,47 +145,5 @@ command.add_command(counts.count)
 command.add_command(counts.merge)
 command.add_command(encoding.encode)
 command.add_command(encoding.decode)
-
-
-@command.command()
-@click.argument("tokenizer_path", metavar="TOKENIZER", type=PATH)
-@click.argument("text_path", metavar="[TEXT]", type=PATH, required=False)
-@json_option
-def inspect(tokenizer_path: Path, text_path: Path | None, as_json: bool) -> None:
-    """Describe a tokenizer.
-
-    With the text file TEXT, tell how well it compresses that, too.
-
-    \b
-    Example: cs336 tokenizer inspect tokenizer.json stories.txt
-    """
-    from cs336.tokenizer import Tokenizer
-
-    tokenizer = Tokenizer.load(tokenizer_path)
-    values: dict[str, Any] = {
-        "vocab_size": tokenizer.vocab_size,
-        "merges": len(tokenizer.merges),
-        "special_tokens": tokenizer.special_tokens,
-        "pattern": tokenizer.pattern,
-        "hash": tokenizer.hash,
-        "longest_tokens": longest(tokenizer, 10),
-    }
-    if text_path is not None:
-        text = text_path.read_bytes()
-        if not text:
-            raise CorpusError(f"{text_path} holds no text; give a text to compress")
-        tokens = len(tokenizer.encode(text))
-        values |= {
-            "text_bytes": len(text),
-            "text_tokens": tokens,
-            "bytes_per_token": len(text) / tokens,
-            "tokens_per_word": tokens / max(len(text.split()), 1),
-        }
-    show(values, as_json=as_json)
-
-
-def longest(tokenizer: Tokenizer, count: int) -> list[str]:
-    """The longest tokens but for the special ones, as people read them."""
-    special = {token.encode() for token in tokenizer.special_tokens}
-    ordinary = (token for token in tokenizer.vocab.values() if token not in special)
-    return [readable(token) for token in sorted(ordinary, key=len, reverse=True)[:count]]
+command.add_command(inspecting.inspect)
+command.add_command(inspecting.compare)
