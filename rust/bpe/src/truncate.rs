@@ -94,6 +94,20 @@ mod tests {
     }
 
     #[test]
+    fn what_follows_can_make_the_beginning_shorter() {
+        // At the end of a text, cl100k takes all white space together, and here that makes more tokens than its parts.
+        let tokens =
+            (0..256).map(|byte| vec![byte as u8]).chain([b"\n ".to_vec(), b"\n\n".to_vec(), b"\n\n\n\n".to_vec()]);
+        let merges = [("\n", " "), ("\n", "\n"), ("\n\n", "\n\n")];
+        let merges = merges.map(|(left, right)| (left.into(), right.into())).to_vec();
+        let vocabulary = crate::Vocabulary::new((0..).zip(tokens).collect(), merges, vec![]).unwrap();
+        let pattern = crate::pretokenize::Pattern::new("cl100k").unwrap();
+        let tokenizer = Tokenizer::new(vocabulary, pattern).unwrap();
+        let fits = |limit| tokenizer.truncate(b"\n\n\n\n  x", limit, &SpecialPolicy::Token, &Job::default()).unwrap();
+        assert_eq!([fits(0), fits(1), fits(2), fits(3), fits(4)], [0, 4, 4, 5, 7]);
+    }
+
+    #[test]
     fn spans_in_characters_hold_all_that_is_touched() {
         let text = "aé🐈b".as_bytes();
         let spans = [(0, 2), (2, 3), (3, 5), (5, 7), (7, 8)];
