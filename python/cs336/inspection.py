@@ -6,13 +6,17 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from cs336.data import open_tokens
-from cs336.inputs import InputFormat, StrPath
 from cs336.token_files import encode_files
-from cs336.tokenizer import Progress, Tokenizer
+from cs336.tokenizer import Tokenizer
+
+if TYPE_CHECKING:
+    from cs336.inputs import InputFormat, StrPath
+    from cs336.tokenizer import Progress
 
 _BLOCK = 1 << 20  # tokens that are looked at at a time
 

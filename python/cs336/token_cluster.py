@@ -18,13 +18,16 @@ from cs336 import _bpe
 from cs336.cluster import check_threads, cluster, result_of, shards_of, size_of
 from cs336.errors import ClusterError, ConfigError, CorpusError
 from cs336.files import check_target, whole_file
-from cs336.inputs import InputFormat, StrPath, expand
+from cs336.inputs import expand
 from cs336.progress import reporting
 from cs336.token_files import SEPARATOR, TokenFilesStats, encode_files
-from cs336.tokenizer import Progress, Special, Tokenizer, check_options
+from cs336.tokenizer import Tokenizer, check_options
 
 if TYPE_CHECKING:
     from numpy.typing import DTypeLike
+
+    from cs336.inputs import InputFormat, StrPath
+    from cs336.tokenizer import Progress, Special
 
 __all__ = ["encode_files_on_ray"]
 

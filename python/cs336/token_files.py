@@ -13,12 +13,15 @@ from typing import TYPE_CHECKING
 
 from cs336 import _bpe
 from cs336.errors import ConfigError, CorpusError
-from cs336.inputs import Batch, InputFormat, StrPath, expand, parquet_documents, parquet_size, split_parquet
+from cs336.inputs import expand, parquet_documents, parquet_size, split_parquet
 from cs336.progress import reporting
-from cs336.tokenizer import Progress, Special, Tokenizer, check_options
+from cs336.tokenizer import Tokenizer, check_options
 
 if TYPE_CHECKING:
     from numpy.typing import DTypeLike
+
+    from cs336.inputs import Batch, InputFormat, StrPath
+    from cs336.tokenizer import Progress, Special
 
 __all__ = ["TokenFilesStats", "encode_files"]
 
