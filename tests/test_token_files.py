@@ -12,7 +12,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -282,34 +281,30 @@ def recorded(target: Path) -> int:
     return tokens
 
 
-def interrupted_at(tokens: int) -> Callable[[str, int, int | None], None]:
-    def report(stage: str, done: int, total: int | None) -> None:
-        if done >= tokens:
-            raise KeyboardInterrupt
-
-    return report
+def place(target: Path) -> tuple[int, int]:
+    """The input that a run is in by its record, and how many bytes of it are done."""
+    record = Path(f"{target}.partial.json")
+    position = json.loads(record.read_text())["position"] if record.exists() else {"source": 0, "bytes": 0}
+    return position["source"], position["bytes"]
 
 
 @pytest.fixture
 def stopped(tokenizer: Tokenizer, corpus: Path, tmp_path: Path) -> tuple[list[Path], Path]:
-    """A run over two files that was stopped in the second of them."""
+    """A run over two files that stopped in the second of them, because of a byte that is mended since."""
     first = write(tmp_path / "first.txt", [TEXT])
     second = tmp_path / "second.txt"
-    second.write_bytes((corpus / "a.txt").read_bytes() * 3)
-    size = second.stat().st_size
+    content = (corpus / "a.txt").read_bytes() * 3
+    second.write_bytes(content + b"\xff")
     target = tmp_path / "o.npy"
-    with pytest.raises(KeyboardInterrupt):
-        encode_files(
-            tokenizer, [first, second], target, progress=interrupted_at(size // 3), record_seconds=0, threads=1
-        )
-    state = json.loads((tmp_path / "o.npy.partial.json").read_text())
-    assert state["position"]["source"] == 1
-    assert 0 < state["position"]["bytes"] < size
+    with pytest.raises(TextEncodingError, match=rf"second\.txt is not UTF-8.* byte offset {len(content)};"):
+        encode_files(tokenizer, [first, second], target, record_seconds=0)
+    second.write_bytes(content + b"\n")
+    assert (1, 0) < place(target) < (1, len(content))
     assert not target.exists()
     return [first, second], target
 
 
-def test_ctrl_c_and_going_on(tokenizer: Tokenizer, stopped: tuple[list[Path], Path], tmp_path: Path) -> None:
+def test_what_stopped_goes_on(tokenizer: Tokenizer, stopped: tuple[list[Path], Path], tmp_path: Path) -> None:
     paths, target = stopped
     with target.with_name("o.npy.partial").open("ab") as file:  # what came after the last record
         file.write(b"more" * 1000)
