@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from cs336.counts import count_pretokens, merge_counts, train_bpe_from_counts
     from cs336.generation import generate, generate_stream
     from cs336.nn import TransformerLM
+    from cs336.token_files import encode_files
     from cs336.tokenizer import Tokenizer, train_bpe, train_bpe_from_iterator, train_bpe_with_report
     from cs336.training import train
 
@@ -31,6 +32,7 @@ __all__ = [
     "__version__",
     "count_pretokens",
     "count_pretokens_on_ray",
+    "encode_files",
     "generate",
     "generate_stream",
     "merge_counts",
@@ -47,6 +49,7 @@ _HOME = {
     "TransformerLM": "cs336.nn",
     "count_pretokens": "cs336.counts",
     "count_pretokens_on_ray": "cs336.cluster",
+    "encode_files": "cs336.token_files",
     "generate": "cs336.generation",
     "generate_stream": "cs336.generation",
     "merge_counts": "cs336.counts",

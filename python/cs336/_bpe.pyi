@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
 from typing import Any, Self, final
 
 import numpy as np
@@ -13,10 +14,13 @@ __all__ = [
     "StreamEncoder",
     "Tokenizer",
     "__version__",
+    "character_spans",
     "count_corpus",
     "default_max_memory",
     "encode_file",
+    "encode_inputs",
     "from_parts",
+    "from_ranks",
     "input_format",
     "load_gpt2",
     "load_huggingface",
@@ -25,6 +29,7 @@ __all__ = [
     "memory",
     "merge_counts",
     "pattern_regex",
+    "ranks_of",
     "read_counts",
     "save_gpt2",
     "save_huggingface",
@@ -32,6 +37,7 @@ __all__ = [
     "save_tiktoken",
     "train_corpus",
     "train_counts",
+    "truncate",
 ]
 
 __version__: str
@@ -70,7 +76,7 @@ class Tokenizer:
     ) -> tuple[list[int], list[tuple[int, int]]]: ...
     def encode_stream(self, *, special: str | Iterable[str] | None = None) -> StreamEncoder: ...
     def decode_bytes(self, ids: Any) -> bytes: ...
-    def decode_stream(self) -> DecodeStream: ...
+    def decode_stream(self, *, unknown: str = "error") -> DecodeStream: ...
     def token_to_id(self, token: bytes | str) -> int | None: ...
     def id_to_token(self, id: int) -> bytes: ...
     @property
@@ -101,6 +107,10 @@ class DecodeStream:
     def push(self, id: int) -> str: ...
     def finish(self) -> str: ...
 
+def truncate(tokenizer: Tokenizer, value: str | bytes, limit: int, special: str | Iterable[str]) -> Any: ...
+def character_spans(value: str | bytes, spans: Sequence[tuple[int, int]]) -> list[tuple[int, int]]: ...
+def from_ranks(ranks: Sequence[tuple[int, bytes]], special: Sequence[tuple[str, int]], pattern: str) -> Tokenizer: ...
+def ranks_of(tokenizer: Tokenizer) -> list[tuple[bytes, int]]: ...
 def pattern_regex(pattern: str) -> str: ...
 def from_parts(
     ordinary: Sequence[tuple[int, bytes]],
@@ -128,6 +138,22 @@ def encode_file(
     threads: int | None,
     progress: _Report | None,
 ) -> tuple[int, int, int, str]: ...
+def encode_inputs(
+    tokenizer: Tokenizer,
+    paths: Sequence[str | os.PathLike[str]],
+    documents: Callable[[int], Iterable[tuple[Buffer, Buffer, int]]] | None,
+    input_format: str | None,
+    text_column: str,
+    target: str | os.PathLike[str],
+    special: str | Iterable[str],
+    separator: str | None,
+    wide: bool | None,
+    shard_tokens: int | None,
+    threads: int | None,
+    restart: bool,
+    record_seconds: float,
+    progress: _Report | None,
+) -> tuple[int, int, int, int, str, list[Path], int]: ...
 def train_corpus(
     paths: Sequence[str | os.PathLike[str]],
     documents: Iterable[str | tuple[Buffer, Buffer, int]] | None,

@@ -99,10 +99,10 @@ def count_pretokens_on_ray(
     files = expand(paths)
     if "-" in files:
         raise CorpusError("a cluster can't read standard input (-); write it to a file that all machines can read")
-    sizes = [_size(file) for file in files]
+    sizes = [size_of(file) for file in files]
     task = _Task(_bpe.__version__, special, pattern, input_format, text_column, threads, max_memory)
-    with whole_file(Path(output), files) as aside, _cluster(address) as ray:
-        _check_threads(ray, threads)
+    with whole_file(Path(output), files) as aside, cluster(address, "counting on a cluster") as ray:
+        check_threads(ray, threads)
         cpus = int(ray.cluster_resources().get("CPU", 1))
         # Workers have another working folder.
         shards = list(shards_of([str(Path(file).absolute()) for file in files], sizes, _TASKS * cpus))
@@ -146,12 +146,12 @@ def _count(ray: Any, task: _Task, shards: Sequence[tuple[list[str], int]], progr
             while pending:
                 (ready, *_), _ = ray.wait(list(pending))
                 done += pending.pop(ready)
-                spilled += _result(ray, ready)
+                spilled += result_of(ray, ready)
                 if report is not None:
                     report("count", done, total)
         while len(parts) > 1:
             parts = [merge.remote(*parts[at : at + _FAN_IN]) for at in range(0, len(parts), _FAN_IN)]
-        return spilled, _result(ray, parts[0])
+        return spilled, result_of(ray, parts[0])
     except BaseException:
         for task_left in pending:  # on a cluster that goes on, so would they
             ray.cancel(task_left)
@@ -172,11 +172,11 @@ def _merge(*parts: Part) -> Part:
 
 
 @contextmanager
-def _cluster(address: str | None) -> Iterator[Any]:
-    """Ray, connected to a cluster."""
-    # Nobody who counts words expects that to be told to the makers of a library.
+def cluster(address: str | None, what: str) -> Iterator[Any]:
+    """Ray, connected to a cluster; ``what`` is what needs it."""
+    # Nobody who counts words or encodes texts expects that to be told to the makers of a library.
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    with needs_extra("counting on a cluster", extra="ray"):
+    with needs_extra(what, extra="ray"):
         import ray
     if ray.is_initialized():
         yield ray
@@ -201,7 +201,7 @@ def _knock(address: str) -> None:
         socket.create_connection((host.strip("[]"), int(port)), timeout=_SECONDS_TO_ANSWER).close()
 
 
-def _result(ray: Any, reference: Any) -> Any:
+def result_of(ray: Any, reference: Any) -> Any:
     """What a task gave, or what it raised."""
     try:
         return ray.get(reference)
@@ -222,7 +222,7 @@ def _line(error: BaseException) -> str:
     return str(error).strip().partition("\n")[0].partition(". ")[0]
 
 
-def _check_threads(ray: Any, threads: int) -> None:
+def check_threads(ray: Any, threads: int) -> None:
     """Ray waits without end for a machine that can run a task."""
     most = max((int(node["Resources"].get("CPU", 0)) for node in ray.nodes() if node["Alive"]), default=0)
     if threads > max(most, 1):
@@ -238,7 +238,7 @@ def _memory_of(threads: int) -> int:
     return int(default_max_memory() * min(1, threads / cpus))
 
 
-def _size(file: str) -> int:
+def size_of(file: str) -> int:
     """In bytes; raises where the file is not there, before anything begins."""
     with explained(file):
         return Path(file).stat().st_size

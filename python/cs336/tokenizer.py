@@ -14,9 +14,10 @@ from cs336.progress import reporting
 TYPE_CHECKING = False  # type checkers take it for true
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-    from typing import Any, Self, TypeAlias
+    from typing import Any, AnyStr, Literal, Self, TypeAlias
 
     import numpy as np
+    import tiktoken
     from numpy.typing import DTypeLike, NDArray
 
     from cs336.inputs import Corpus, InputFormat, StrPath
@@ -80,14 +81,68 @@ class Tokenizer(_bpe.Tokenizer):
 
     @classmethod
     def from_tiktoken(
-        cls, path: StrPath, *, pattern: str = "gpt2", special_tokens: Mapping[str, int] | None = None
+        cls,
+        source: StrPath | tiktoken.Encoding,
+        *,
+        pattern: str | None = None,
+        special_tokens: Mapping[str, int] | None = None,
     ) -> Self:
-        """Read a rank file of tiktoken, which carries neither pattern nor special tokens."""
-        return cls(_bpe.load_tiktoken(path, list((special_tokens or {}).items()), pattern))
+        """Read a rank file of tiktoken, which carries neither pattern (``gpt2`` if none is given) nor special tokens.
+
+        Or take a ``tiktoken.Encoding``, which has both.
+        """
+        from cs336.interop.tiktoken import is_encoding, read_encoding
+
+        if is_encoding(source):
+            if pattern is not None or special_tokens is not None:
+                raise ConfigError("an encoding has its own pattern and special tokens; leave them out")
+            return cls(read_encoding(source))
+        special = list((special_tokens or {}).items())
+        path: Any = source
+        return cls(_bpe.load_tiktoken(path, special, "gpt2" if pattern is None else pattern))
 
     def to_tiktoken(self, path: StrPath) -> None:
         """Write a rank file of tiktoken; UnrepresentableError where ranks alone would not give the same ids."""
         _bpe.save_tiktoken(self, path)
+
+    def to_tiktoken_encoding(self, name: str = "cs336") -> tiktoken.Encoding:
+        """A ``tiktoken.Encoding`` with the same ids; UnrepresentableError where there is none."""
+        from cs336.interop.tiktoken import make_encoding
+
+        return make_encoding(self, name)
+
+    def save_pretrained(self, folder: StrPath) -> None:
+        """Write a folder that ``transformers.AutoTokenizer.from_pretrained`` loads, with the same ids.
+
+        UnrepresentableError where it would give others.
+        """
+        from pathlib import Path
+
+        from cs336.interop.transformers import save_folder
+
+        save_folder(self, Path(folder))
+
+    def encode_with_offsets(
+        self, text: str | bytes, *, special: Special | None = None, unit: Literal["bytes", "characters"] = "bytes"
+    ) -> tuple[list[int], list[tuple[int, int]]]:
+        """The ids, and of each the ``(start, end)`` of the text that it stands for.
+
+        In characters, a token that holds part of one has all of it, so that spans may overlap.
+        """
+        if unit not in ("bytes", "characters"):
+            raise ValueError(f'unit must be "bytes" or "characters", not {unit!r}')
+        ids, spans = super().encode_with_offsets(text, special=special)
+        return ids, spans if unit == "bytes" else _bpe.character_spans(text, spans)
+
+    def truncate(self, text: AnyStr, limit: int, *, special: Special = "token") -> AnyStr:
+        """The beginning of a text that its first ids, at most ``limit`` of them, stand for; never part of a character.
+
+        Encoded by itself it has at most ``limit`` ids, too.
+        """
+        if limit < 0:
+            raise ConfigError(f"limit must not be negative, but is {limit}")
+        kept: AnyStr = _bpe.truncate(self, text, limit, special)
+        return kept
 
     def encode_numpy(
         self, text: str | bytes, *, special: Special = "token", dtype: DTypeLike | None = None
@@ -139,7 +194,7 @@ class Tokenizer(_bpe.Tokenizer):
 
         _check_threads(threads)
         refuse_overwriting(Path(target), [source])
-        wide = None if dtype is None else self._file_dtype(dtype).itemsize == 4
+        wide = None if dtype is None else self.file_dtype(dtype).itemsize == 4
         with reporting(progress) as report:
             written = _bpe.encode_file(self, source, target, special, wide, threads, report)
         return EncodeFileStats(*written)
@@ -160,7 +215,8 @@ class Tokenizer(_bpe.Tokenizer):
             raise TokenIdError(f"dtype {chosen} can't hold ids up to {self.vocab_size - 1}; use uint32")
         return chosen
 
-    def _file_dtype(self, dtype: DTypeLike) -> np.dtype[Any]:
+    def file_dtype(self, dtype: DTypeLike) -> np.dtype[Any]:
+        """The integer type of a token file, if it can be this one."""
         import numpy as np
 
         chosen = self._dtype(dtype)

@@ -168,7 +168,7 @@ def test_bad_input_of_the_other_tokenizer_commands(one_line_error, tmp_path, tok
     np.save(tmp_path / "bad.npy", np.array([1, 5000], dtype=np.uint16))
     assert "5000" in one_line_error("tokenizer", "decode", "bad.npy", "--tokenizer", tokenizer, "--output", "o.txt")
     assert not [path for path in tmp_path.iterdir() if "o.txt" in path.name]
-    assert "SOURCE" in one_line_error("tokenizer", "encode", "--tokenizer", tokenizer)
+    assert "INPUT... and OUTPUT" in one_line_error("tokenizer", "encode", "--tokenizer", tokenizer)
 
 
 def test_bad_input_of_the_laboratory(one_line_error, tmp_path, workshop):

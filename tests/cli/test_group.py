@@ -45,7 +45,7 @@ def test_help_names_every_command():
 @pytest.mark.parametrize(
     "words",
     [[name] for name in COMMANDS if name != "tokenizer"]
-    + [["tokenizer", name] for name in ("train", "count", "merge-counts", "encode", "decode", "inspect")],
+    + [["tokenizer", name] for name in ("train", "count", "merge-counts", "encode", "decode", "inspect", "compare")],
 )
 def test_help_of_every_command_has_an_example(words):
     result = CliRunner().invoke(cli, [*words, "--help"], prog_name="cs336")

@@ -14,9 +14,11 @@ from click.core import ParameterSource
 
 from cs336.cli.options import (
     PATH,
+    engine_option,
     input_format_option,
     max_memory_option,
     pattern_option,
+    ray_address_option,
     special_token_option,
     text_column_option,
     threads_option,
@@ -41,16 +43,8 @@ from_counts_option = click.option(
 @text_column_option
 @threads_option
 @max_memory_option
-@click.option(
-    "--engine",
-    type=click.Choice(["local", "ray"]),
-    default="local",
-    show_default=True,
-    help="Who counts: this machine, or a Ray cluster, where --threads (1) and --max-memory are those of each task.",
-)
-@click.option(
-    "--ray-address", help="The cluster's; without it, that in RAY_ADDRESS, one that runs here, or else a new one here."
-)
+@engine_option
+@ray_address_option
 @json_option
 def count(
     inputs: tuple[Path, ...],
@@ -146,7 +140,7 @@ def train_from_counts(
     as_json: bool,
 ) -> None:
     """What ``train --from-counts`` does."""
-    from cs336.cli.tokenizer import longest
+    from cs336.cli.inspect import longest
     from cs336.counts import default_max_memory, read_info, train_bpe_from_counts
     from cs336.tokenizer import Tokenizer
 

@@ -67,3 +67,13 @@ input_format_option = click.option(
 text_column_option = click.option(
     "--text-column", default="text", show_default=True, help="The column of JSON Lines or Parquet that holds the text."
 )
+engine_option = click.option(
+    "--engine",
+    type=click.Choice(["local", "ray"]),
+    default="local",
+    show_default=True,
+    help="Who works: this machine, or a Ray cluster, where --threads (1) and --max-memory are those of each task.",
+)
+ray_address_option = click.option(
+    "--ray-address", help="The cluster's; without it, that in RAY_ADDRESS, one that runs here, or else a new one here."
+)

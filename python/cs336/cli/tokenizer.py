@@ -1,17 +1,17 @@
-"""cs336 tokenizer train, encode, decode, inspect; what is about counts stands in cs336.cli.counts"""
+"""cs336 tokenizer train; the group's other commands stand in cs336.cli.counts, encode and inspect"""
 
 from __future__ import annotations
 
 import dataclasses
-import sys
 import time
-from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from cs336.cli import counts
+from cs336.cli import encode as encoding
+from cs336.cli import inspect as inspecting
 from cs336.cli.lazy import GroupInOrder
 from cs336.cli.options import (
     PATH,
@@ -22,32 +22,11 @@ from cs336.cli.options import (
     text_column_option,
     threads_option,
 )
-from cs336.cli.show import json_option, readable, show
-from cs336.errors import CorpusError, DataError, TokenIdError
-from cs336.files import check_target, whole_file
+from cs336.cli.show import json_option, show
+from cs336.files import check_target
 
 if TYPE_CHECKING:
     from cs336.inputs import InputFormat
-    from cs336.tokenizer import Tokenizer
-
-DECODE_BLOCK = 1 << 20
-"""Tokens decoded at a time, so that a file of any size needs little memory."""
-
-Special = Literal["token", "text", "error"]
-special_option = click.option(
-    "--special",
-    type=click.Choice(["token", "text", "error"]),
-    default="token",
-    show_default=True,
-    help="What special tokens in the text are: themselves, plain text, or an error.",
-)
-tokenizer_option = click.option(
-    "--tokenizer",
-    "tokenizer_path",
-    type=PATH,
-    required=True,
-    help="A tokenizer.json, from `tokenizer train`.",
-)
 
 
 @click.group(cls=GroupInOrder)
@@ -155,7 +134,7 @@ def train(
     seconds = time.perf_counter() - started
     values: dict[str, Any] = {"tokenizer": str(output), "vocab_size": tokenizer.vocab_size}
     values |= summary_of(report, seconds, as_json=as_json) | {"max_memory": max_memory}
-    values |= {"longest_tokens": longest(tokenizer, 5)}
+    values |= {"longest_tokens": inspecting.longest(tokenizer, 5)}
     if profile:
         values |= profile_of(report, as_json=as_json)
     show(values, as_json=as_json)
@@ -165,142 +144,7 @@ def train(
 
 command.add_command(counts.count)
 command.add_command(counts.merge)
-
-
-@command.command()
-@click.argument("source", type=PATH, required=False)
-@click.argument("target", type=PATH, required=False)
-@tokenizer_option
-@click.option("--text", help="Encode this text and print its ids.")
-@special_option
-@click.option("--threads", type=click.IntRange(min=1), help="Threads; without it, one for each core.")
-@json_option
-def encode(
-    source: Path | None,
-    target: Path | None,
-    tokenizer_path: Path,
-    text: str | None,
-    special: Special,
-    threads: int | None,
-    as_json: bool,
-) -> None:
-    """Turn a text into token ids.
-
-    SOURCE is a text file, TARGET the token file to write: a .npy array, with a .json beside it that describes it.
-
-    \b
-    Example: cs336 tokenizer encode stories.txt stories.npy --tokenizer tokenizer.json
-             cs336 tokenizer encode --text "Once upon a time" --tokenizer tokenizer.json
-    """
-    from cs336.tokenizer import Tokenizer
-
-    if (text is None) == (source is None) or (source is not None and target is None):
-        raise click.UsageError("give SOURCE and TARGET, or --text")
-    tokenizer = Tokenizer.load(tokenizer_path)
-    if text is not None:
-        ids = tokenizer.encode(text, special=special)
-        click.echo(str(ids) if as_json else " ".join(map(str, ids)))
-        return
-    assert source is not None
-    assert target is not None
-    for written in (target, target.with_name(f"{target.name}.json")):  # the sidecar
-        check_target(written, [source, tokenizer_path])
-    started = time.perf_counter()
-    progress = False if as_json else None
-    stats = tokenizer.encode_file(source, target, special=special, threads=threads, progress=progress)
-    show(dataclasses.asdict(stats) | {"seconds": time.perf_counter() - started}, as_json=as_json)
-
-
-@command.command()
-@click.argument("source", type=PATH, required=False)
-@tokenizer_option
-@click.option("--ids", help='Decode these ids: "1 2 3".')
-@click.option("--output", type=PATH, help="The text file to write; without it, standard output.")
-def decode(source: Path | None, tokenizer_path: Path, ids: str | None, output: Path | None) -> None:
-    """Turn token ids back into text.
-
-    SOURCE is a token file, from `tokenizer encode`.
-
-    \b
-    Example: cs336 tokenizer decode stories.npy --tokenizer tokenizer.json --output back.txt
-    """
-    from cs336.tokenizer import Tokenizer
-
-    if (ids is None) == (source is None):
-        raise click.UsageError("give SOURCE or --ids")
-    tokenizer = Tokenizer.load(tokenizer_path)
-    if ids is not None:
-        pieces: Iterable[bytes] = [
-            tokenizer.decode_bytes([_whole_number(word) for word in ids.replace(",", " ").split()])
-        ]
-    else:
-        from cs336.data import open_tokens
-
-        assert source is not None
-        file = open_tokens(source)
-        if file.info is not None and file.info.vocabulary_hash != tokenizer.hash:
-            raise DataError(f"{source} was encoded with another tokenizer than {tokenizer_path}; give the one it was")
-        tokens = file.tokens
-        starts = range(0, len(tokens), DECODE_BLOCK)
-        pieces = (tokenizer.decode_bytes(tokens[start : start + DECODE_BLOCK]) for start in starts)
-    if output is None:
-        sys.stdout.buffer.writelines(pieces)
-        sys.stdout.buffer.flush()
-        return
-    with (
-        whole_file(output, [tokenizer_path] if source is None else [tokenizer_path, source]) as aside,
-        aside.open("wb") as file_out,
-    ):
-        file_out.writelines(pieces)
-
-
-@command.command()
-@click.argument("tokenizer_path", metavar="TOKENIZER", type=PATH)
-@click.argument("text_path", metavar="[TEXT]", type=PATH, required=False)
-@json_option
-def inspect(tokenizer_path: Path, text_path: Path | None, as_json: bool) -> None:
-    """Describe a tokenizer.
-
-    With the text file TEXT, tell how well it compresses that, too.
-
-    \b
-    Example: cs336 tokenizer inspect tokenizer.json stories.txt
-    """
-    from cs336.inputs import read_utf8
-    from cs336.tokenizer import Tokenizer
-
-    tokenizer = Tokenizer.load(tokenizer_path)
-    values: dict[str, Any] = {
-        "vocab_size": tokenizer.vocab_size,
-        "merges": len(tokenizer.merges),
-        "special_tokens": tokenizer.special_tokens,
-        "pattern": tokenizer.pattern,
-        "hash": tokenizer.hash,
-        "longest_tokens": longest(tokenizer, 10),
-    }
-    if text_path is not None:
-        text = read_utf8(text_path)
-        if not text:
-            raise CorpusError(f"{text_path} holds no text; give a text to compress")
-        tokens = len(tokenizer.encode(text))
-        values |= {
-            "text_bytes": len(text),
-            "text_tokens": tokens,
-            "bytes_per_token": len(text) / tokens,
-            "tokens_per_word": tokens / max(len(text.split()), 1),
-        }
-    show(values, as_json=as_json)
-
-
-def _whole_number(word: str) -> int:
-    try:
-        return int(word)
-    except ValueError:
-        raise TokenIdError(f"--ids takes whole numbers, and {word!r} is none") from None
-
-
-def longest(tokenizer: Tokenizer, count: int) -> list[str]:
-    """The longest tokens but for the special ones, as people read them."""
-    special = set(tokenizer.special_tokens.values())
-    ordinary = (token for token_id, token in tokenizer.vocab.items() if token_id not in special)
-    return [readable(token) for token in sorted(ordinary, key=len, reverse=True)[:count]]
+command.add_command(encoding.encode)
+command.add_command(encoding.decode)
+command.add_command(inspecting.inspect)
+command.add_command(inspecting.compare)

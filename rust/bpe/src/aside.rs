@@ -61,12 +61,12 @@ fn sync_folder(folder: &Path) -> io::Result<()> {
     Ok(())
 }
 
-fn folder_of(path: &Path) -> &Path {
+pub(crate) fn folder_of(path: &Path) -> &Path {
     path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
 /// Where a file goes that is written to `target`.
-fn place(target: &Path) -> io::Result<PathBuf> {
+pub(crate) fn place(target: &Path) -> io::Result<PathBuf> {
     match target.metadata() {
         Ok(found) if found.is_dir() => return Err(ErrorKind::IsADirectory.into()),
         Ok(found) if !found.is_file() => {

@@ -3,23 +3,48 @@
 use crate::Result;
 use crate::tokenizer::Tokenizer;
 
+/// What a stream makes of an id that is no token.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Unknown {
+    /// An error; the stream can go on behind it.
+    #[default]
+    Error,
+    /// Nothing.
+    Skip,
+    /// U+FFFD.
+    Replace,
+}
+
 /// Decodes ids one by one. Bytes that can't be part of any character become U+FFFD, as with `errors="replace"` in Python.
 #[derive(Clone, Debug)]
 pub struct DecodeStream {
     tokenizer: Tokenizer,
     pending: Vec<u8>,
     position: usize,
+    unknown: Unknown,
 }
 
 impl DecodeStream {
     pub(crate) fn new(tokenizer: Tokenizer) -> Self {
-        Self { tokenizer, pending: Vec::new(), position: 0 }
+        Self { tokenizer, pending: Vec::new(), position: 0, unknown: Unknown::Error }
     }
 
-    /// The characters that this id completes; [`crate::Error::UnknownId`] if it is no token.
+    /// What to make of ids that are no tokens.
+    pub fn with_unknown(self, unknown: Unknown) -> Self {
+        Self { unknown, ..self }
+    }
+
+    /// The characters that this id completes; [`crate::Error::UnknownId`] if it is no token and must be one.
     pub fn push(&mut self, id: u32) -> Result<String> {
-        self.pending.extend_from_slice(self.tokenizer.token_at(id, self.position)?);
+        let position = self.position;
         self.position += 1;
+        match (self.tokenizer.token_at(id, position), self.unknown) {
+            (Ok(token), _) => self.pending.extend_from_slice(token),
+            (Err(error), Unknown::Error) => return Err(error),
+            (Err(_), Unknown::Skip) => {}
+            // No token of bytes gives it to the character that is waiting, so that ends here.
+            (Err(_), Unknown::Replace) => self.pending.push(0xff),
+        }
         let whole = self.pending.len() - unfinished(&self.pending);
         let text = String::from_utf8_lossy(&self.pending[..whole]).into_owned();
         self.pending.drain(..whole);

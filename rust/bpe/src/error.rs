@@ -89,6 +89,14 @@ pub enum Error {
         /// Where it starts, in characters.
         char_offset: u64,
     },
+    /// What is wrong with one of many inputs.
+    #[error("{origin}: {source}")]
+    In {
+        /// The input.
+        origin: String,
+        /// What is wrong with it.
+        source: Box<Error>,
+    },
     /// A vocabulary size that cannot hold the alphabet and the special tokens.
     #[error("vocab_size {asked} is too small: 256 bytes and {} need at least {minimum}", special_tokens(*special))]
     VocabSize {

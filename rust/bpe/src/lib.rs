@@ -17,7 +17,9 @@ pub mod pretokenize;
 pub mod reference;
 pub mod special;
 pub mod tokenizer;
+pub mod tokens;
 pub mod train;
+pub mod truncate;
 pub mod vocab;
 
 pub use available::default_max_memory;

@@ -1,5 +1,7 @@
 //! Special tokens: strings that split a text before anything else looks at it.
 
+use std::collections::HashMap;
+
 use aho_corasick::{AhoCorasick, MatchKind};
 
 use crate::{Error, Result};
@@ -12,6 +14,10 @@ pub struct SpecialTokens {
     tokens: Vec<String>,
     matcher: Option<AhoCorasick>,
     longest: usize,
+    /// The place of each token.
+    places: HashMap<String, usize>,
+    /// By byte, whether a token begins with it.
+    begins: [bool; 256],
 }
 
 /// A piece of a text cut by special tokens.
@@ -29,12 +35,14 @@ impl SpecialTokens {
         let tokens: Vec<String> = tokens.iter().map(|t| t.as_ref().to_owned()).collect();
         let refuse =
             |token: &str, reason: &str| Err(Error::SpecialToken { token: token.to_owned(), reason: reason.to_owned() });
-        let mut seen = std::collections::HashSet::new();
-        for token in &tokens {
-            if token.is_empty() {
+        let mut places = HashMap::new();
+        let mut begins = [false; 256];
+        for (place, token) in tokens.iter().enumerate() {
+            let Some(&first) = token.as_bytes().first() else {
                 return refuse(token, "is empty; remove it");
-            }
-            if !seen.insert(token) {
+            };
+            begins[usize::from(first)] = true;
+            if places.insert(token.clone(), place).is_some() {
                 return refuse(token, "is given twice; give each special token once");
             }
         }
@@ -45,12 +53,17 @@ impl SpecialTokens {
             Some(built.map_err(|e| Error::Invalid(format!("special tokens: {e}")))?)
         };
         let longest = tokens.iter().map(String::len).max().unwrap_or(0);
-        Ok(Self { tokens, matcher, longest })
+        Ok(Self { tokens, matcher, longest, places, begins })
     }
 
     /// The tokens in the order given.
     pub fn tokens(&self) -> &[String] {
         &self.tokens
+    }
+
+    /// The place of a token in the order given.
+    pub fn place(&self, token: &str) -> Option<usize> {
+        self.places.get(token).copied()
     }
 
     /// Length of the longest token in bytes, 0 if there is none.
@@ -97,8 +110,8 @@ impl SpecialTokens {
     /// after it. Where none does, the text can be cut at `at` without changing what is found.
     pub fn straddles(&self, text: &[u8], at: usize) -> bool {
         let from = at.saturating_sub(self.longest.saturating_sub(1));
-        self.tokens.iter().any(|token| {
-            (from..at).any(|start| start + token.len() > at && text[start..].starts_with(token.as_bytes()))
+        (from..at).filter(|&start| self.begins[usize::from(text[start])]).any(|start| {
+            self.tokens.iter().any(|token| start + token.len() > at && text[start..].starts_with(token.as_bytes()))
         })
     }
 }

@@ -245,7 +245,7 @@ impl Tokenizer {
             SpecialPolicy::Allowed(names) => {
                 let mut allowed = vec![false; special.tokens().len()];
                 for name in names {
-                    let Some(index) = special.tokens().iter().position(|token| token == name) else {
+                    let Some(index) = special.place(name) else {
                         let reason = "is no special token of this tokenizer, so it can't be allowed".to_owned();
                         return Err(Error::SpecialToken { token: name.clone(), reason });
                     };

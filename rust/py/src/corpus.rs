@@ -113,7 +113,7 @@ fn feed<'f>(mut documents: Bound<'f, PyIterator>, sender: SyncSender<Documents>)
 }
 
 /// Adds what an iterable of documents gave.
-fn add(batch: &mut Documents, item: &Bound<'_, PyAny>) -> PyResult<()> {
+pub fn add(batch: &mut Documents, item: &Bound<'_, PyAny>) -> PyResult<()> {
     let py = item.py();
     if let Ok(text) = item.cast::<PyString>() {
         let text = string(text)?;

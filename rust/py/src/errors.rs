@@ -18,7 +18,12 @@ const EEXIST: i32 = 17;
 /// constructor picks the subclass by number.
 pub fn to_py(py: Python<'_>, error: Error) -> PyErr {
     let message = error.to_string();
-    let class = match &error {
+    // What is wrong tells the class, and the whole message where.
+    let mut what = &error;
+    while let Error::In { source, .. } = what {
+        what = source;
+    }
+    let class = match what {
         Error::Io { source, path, action } => {
             return os_error(source, path, &format!("cannot {action}"), advice(source.kind()), message);
         }

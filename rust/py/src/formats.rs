@@ -1,15 +1,17 @@
 //! Files of tokenizers, and files of tokens.
 
+use cs336_bpe::Vocabulary;
 use cs336_bpe::encode::{Dtype, EncodeFileOptions};
 use cs336_bpe::formats::{gpt2, huggingface, native, tiktoken};
 use cs336_bpe::pretokenize::Pattern;
 use pyo3::prelude::*;
+use pyo3::types::PyBytes;
 
-use crate::arguments::{FilePath, PatternText, SpecialToken, SpecialTokens, VocabularyId};
+use crate::arguments::{FilePath, PatternText, SpecialToken, SpecialTokens, TokenId, VocabularyId};
 use crate::convert::policy;
 use crate::errors::OrRaise;
 use crate::job::watched;
-use crate::tokenizer::Tokenizer;
+use crate::tokenizer::{Tokenizer, build};
 
 /// Reads our own `tokenizer.json`.
 #[pyfunction]
@@ -51,6 +53,25 @@ pub fn load_tiktoken(
 ) -> PyResult<Tokenizer> {
     let special: Vec<_> = special.into_iter().map(|(token, id)| (token.0, id.0)).collect();
     py.detach(|| tiktoken::load(&path.0, &special, Pattern::new(&pattern.0)?)).map(Tokenizer).or_raise(py)
+}
+
+/// From ranks, as a `tiktoken.Encoding` has them.
+#[pyfunction]
+pub fn from_ranks(
+    py: Python<'_>,
+    ranks: Vec<(u32, Vec<u8>)>,
+    special: Vec<(SpecialToken, TokenId)>,
+    pattern: PatternText,
+) -> PyResult<Tokenizer> {
+    let special: Vec<_> = special.into_iter().map(|(token, id)| (token.0, id.0)).collect();
+    py.detach(|| build(Vocabulary::from_ranks(ranks, special), &pattern.0)).or_raise(py)
+}
+
+/// The ranks that say the same as a tokenizer's merges.
+#[pyfunction]
+pub fn ranks_of<'py>(py: Python<'py>, tokenizer: &Tokenizer) -> PyResult<Vec<(Bound<'py, PyBytes>, u32)>> {
+    let ranks = py.detach(|| tiktoken::ranks(&tokenizer.0)).or_raise(py)?;
+    Ok(ranks.iter().map(|(id, token)| (PyBytes::new(py, token), *id)).collect())
 }
 
 /// Writes a rank file of tiktoken.

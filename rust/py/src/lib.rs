@@ -7,7 +7,9 @@ mod counts;
 mod errors;
 mod formats;
 mod job;
+mod measure;
 mod tokenizer;
+mod tokens;
 mod train;
 
 use pyo3::prelude::*;
@@ -22,11 +24,15 @@ mod _bpe {
     use super::counts::{count_corpus, default_max_memory, merge_counts, read_counts, train_counts};
     #[pymodule_export]
     use super::formats::{
-        encode_file, load_gpt2, load_huggingface, load_native, load_tiktoken, save_gpt2, save_huggingface, save_native,
-        save_tiktoken,
+        encode_file, from_ranks, load_gpt2, load_huggingface, load_native, load_tiktoken, ranks_of, save_gpt2,
+        save_huggingface, save_native, save_tiktoken,
     };
     #[pymodule_export]
+    use super::measure::{character_spans, truncate};
+    #[pymodule_export]
     use super::tokenizer::{DecodeStream, StreamEncoder, Tokenizer, from_parts, pattern_regex};
+    #[pymodule_export]
+    use super::tokens::encode_inputs;
     #[pymodule_export]
     use super::train::{memory, train_corpus};
 

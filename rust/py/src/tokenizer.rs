@@ -2,6 +2,7 @@
 
 use std::sync::Mutex;
 
+use cs336_bpe::decode::Unknown;
 use cs336_bpe::pretokenize::Pattern;
 use cs336_bpe::vocab::Merge;
 use cs336_bpe::{Error, Job, Vocabulary};
@@ -34,7 +35,7 @@ type IdsAndSpans<'py> = (Bound<'py, PyList>, Bound<'py, PyList>);
 #[pyclass(subclass, frozen, module = "cs336._bpe")]
 pub struct Tokenizer(pub cs336_bpe::Tokenizer);
 
-fn build(vocabulary: cs336_bpe::Result<Vocabulary>, pattern: &str) -> cs336_bpe::Result<Tokenizer> {
+pub fn build(vocabulary: cs336_bpe::Result<Vocabulary>, pattern: &str) -> cs336_bpe::Result<Tokenizer> {
     Ok(Tokenizer(cs336_bpe::Tokenizer::new(vocabulary?, Pattern::new(pattern)?)?))
 }
 
@@ -59,7 +60,7 @@ pub fn from_parts(
 }
 
 /// Works on so many bytes of text without the GIL. Where that may take long, Ctrl-C stops it.
-fn stoppable<T: Send>(
+pub fn stoppable<T: Send>(
     py: Python<'_>,
     bytes: usize,
     work: impl FnOnce(&Job) -> cs336_bpe::Result<T> + Send,
@@ -236,9 +237,19 @@ impl Tokenizer {
         })
     }
 
-    /// A decoder of ids that come one by one.
-    fn decode_stream(&self) -> DecodeStream {
-        DecodeStream(Mutex::new(Some(self.0.decode_stream())))
+    /// A decoder of ids that come one by one. `unknown`: "error", "skip" or "replace".
+    #[pyo3(signature = (*, unknown="error"))]
+    fn decode_stream(&self, unknown: &str) -> PyResult<DecodeStream> {
+        let unknown = match unknown {
+            "error" => Unknown::Error,
+            "skip" => Unknown::Skip,
+            "replace" => Unknown::Replace,
+            _ => {
+                let message = format!("unknown must be \"error\", \"skip\" or \"replace\", not {unknown:?}");
+                return Err(PyValueError::new_err(message));
+            }
+        };
+        Ok(DecodeStream(Mutex::new(Some(self.0.decode_stream().with_unknown(unknown)))))
     }
 
     /// The id of a token, `None` if there is none.

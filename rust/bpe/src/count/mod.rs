@@ -2,7 +2,7 @@
 
 mod counting;
 pub(crate) mod merge;
-mod pieces;
+pub(crate) mod pieces;
 mod ranges;
 pub(crate) mod records;
 pub(crate) mod runs;
@@ -430,7 +430,7 @@ fn combine<'j>(mut tallies: Vec<Tally<'j>>, job: &'j Job) -> Result<Tally<'j>> {
 }
 
 /// The first few paths, and how many more there are.
-fn name_all(paths: &[PathBuf]) -> String {
+pub(crate) fn name_all(paths: &[PathBuf]) -> String {
     const SHOWN: usize = 3;
     let mut names: Vec<String> = paths.iter().take(SHOWN).map(|path| input::display(path)).collect();
     match paths.len() {

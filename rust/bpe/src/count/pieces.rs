@@ -32,6 +32,12 @@ impl<'a, R: Read> Pieces<'a, R> {
         Self { pattern, special, path, reader, block, pending, offset: 0, search_at: block, ended: false }
     }
 
+    /// For a text of which so many bytes have been read before.
+    pub fn starting_at(mut self, offset: u64) -> Self {
+        self.offset = offset;
+        self
+    }
+
     fn next_piece(&mut self) -> Result<Option<String>> {
         loop {
             while self.pending.len() < self.search_at && !self.ended {

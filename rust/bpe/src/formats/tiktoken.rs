@@ -36,19 +36,24 @@ pub fn load(path: &Path, special: &[(String, u32)], pattern: Pattern) -> Result<
 
 /// Writes a rank file, if ranks say the same as this tokenizer's merges.
 pub fn save(tokenizer: &Tokenizer, path: &Path) -> Result<()> {
+    let lines: String = ranks(tokenizer)?.iter().map(|(id, token)| format!("{} {id}\n", to_base64(token))).collect();
+    aside::write(path, lines.as_bytes())
+}
+
+/// The ordinary tokens with their ids as ranks, if these say the same as this tokenizer's merges.
+pub fn ranks(tokenizer: &Tokenizer) -> Result<Vec<(u32, Vec<u8>)>> {
     let vocabulary = tokenizer.vocabulary();
     let tokens: Vec<(u32, Vec<u8>)> = vocabulary
         .tokens()
         .filter(|(id, _)| vocabulary.is_ordinary(*id))
         .map(|(id, token)| (id, token.to_vec()))
         .collect();
-    let lines: String = tokens.iter().map(|(id, token)| format!("{} {id}\n", to_base64(token))).collect();
-    let ranked = Vocabulary::from_ranks(tokens, vocabulary.special().to_vec())?;
+    let ranked = Vocabulary::from_ranks(tokens.clone(), vocabulary.special().to_vec())?;
     if ranked.merges() != vocabulary.merges() || ranked.whole_tokens() != vocabulary.whole_tokens() {
         let reason = "ids as ranks would merge otherwise than its merges do".to_owned();
-        return Err(Error::Unrepresentable { format: "a tiktoken rank file", reason });
+        return Err(Error::Unrepresentable { format: "tiktoken ranks", reason });
     }
-    aside::write(path, lines.as_bytes())
+    Ok(tokens)
 }
 
 fn to_base64(bytes: &[u8]) -> String {

@@ -78,6 +78,11 @@ impl Default for InputOptions {
 }
 
 impl InputOptions {
+    /// Whether an input is made of documents, and not a text.
+    pub(crate) fn is_documents(&self, path: &Path) -> bool {
+        self.format.unwrap_or_else(|| Format::of(path)) != Format::Text
+    }
+
     /// The format of one input; Parquet is an error here.
     pub(crate) fn format_of(&self, path: &Path) -> Result<Format> {
         match self.format.unwrap_or_else(|| Format::of(path)) {
@@ -151,7 +156,8 @@ pub(crate) fn total_size<'a>(paths: impl Iterator<Item = &'a Path>) -> Result<Op
     Ok(total)
 }
 
-fn size(path: &Path) -> Result<Option<u64>> {
+/// How many bytes an input takes up on the disk, where that is known.
+pub(crate) fn size(path: &Path) -> Result<Option<u64>> {
     let metadata = if is_standard_input(path) {
         open(path)?.metadata()
     } else {

@@ -1,0 +1,1 @@
+"""Tokenizers of other libraries, as objects and folders."""

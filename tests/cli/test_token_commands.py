@@ -1,0 +1,115 @@
+"""cs336 tokenizer encode, decode, inspect, compare: what they write and print."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from cs336.data import stories
+from cs336.tokenizer import train_bpe_from_iterator
+
+END = "<|endoftext|>"
+
+
+@pytest.fixture(autouse=True)
+def files(tmp_path: Path) -> None:
+    texts = ["low lower  lowest\n", "newest 🐈 widest", "low low"]
+    for name, size in (("small", 270), ("large", 290)):
+        train_bpe_from_iterator(texts, size, [END]).save(tmp_path / f"{name}.json")
+    (tmp_path / "a.txt").write_text(f"{texts[0]}{END}\n", "utf-8")
+    (tmp_path / "b.txt").write_text(texts[1], "utf-8")
+    (tmp_path / "c.jsonl").write_text("".join(json.dumps({"body": text}) + "\n" for text in texts), "utf-8")
+
+
+def test_many_inputs_in_one_command(cs336, tmp_path):
+    words = ["tokenizer", "encode", "*.txt", "c.jsonl", "out.npy", "--tokenizer", "large.json"]
+    done = cs336(*words, "--text-column", "body", "--shard-tokens", "10", "--dtype", "uint32", "--json")
+    assert done.returncode == 0, done.stderr
+    stats = json.loads(done.stdout)
+    assert stats["separators"] == 4
+    assert stats["documents"] == 5
+    assert stats["dtype"] == "uint32" == np.load(tmp_path / "out-00000.npy").dtype
+    assert stats["files"] == [f"out-{number:05}.npy" for number in range(len(stats["files"]))]
+    back = cs336("tokenizer", "decode", "out-*.npy", "--tokenizer", "large.json").stdout
+    low, newest = f"low lower  lowest\n{END}", f"newest 🐈 widest{END}"
+    assert back == f"{low}\n{newest}{low}{newest}low low{END}"
+    cs336(*words, "--text-column", "body", "--no-separator", "--restart")
+    assert END not in cs336("tokenizer", "decode", "out.npy", "--tokenizer", "large.json").stdout.replace(low, "", 1)
+
+
+def test_separators_have_to_be_special(cs336):
+    done = cs336("tokenizer", "encode", "a.txt", "o.npy", "--tokenizer", "small.json", "--separator", "<x>")
+    assert done.returncode == 1
+    assert "is no special token of this tokenizer" in done.stderr
+
+
+def test_a_cluster_is_asked_for_by_name(cs336):
+    done = cs336("tokenizer", "encode", "a.txt", "o.npy", "--tokenizer", "small.json", "--ray-address", "x")
+    assert done.returncode == 2
+    assert "--engine ray" in done.stderr
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="sends a signal")
+def test_ctrl_c_says_how_to_go_on(tmp_path):
+    (tmp_path / "long.txt").write_text(" ".join(stories(3000)) * 40, "utf-8")
+    words = ["tokenizer", "encode", "long.txt", "o.npy", "--tokenizer", "small.json"]
+    run = subprocess.Popen(
+        [sys.executable, "-c", "from cs336.cli import main; main()", *words],
+        cwd=tmp_path,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    partial = tmp_path / "o.npy.partial"
+    while run.poll() is None and not (partial.exists() and partial.stat().st_size > 1 << 20):
+        time.sleep(0.01)
+    os.kill(run.pid, signal.SIGINT)
+    _, errors = run.communicate(timeout=60)
+    assert run.returncode == 130, errors
+    said = [line for line in errors.splitlines() if line]
+    assert said == ["what is done is kept; give the same command again to go on", "error: interrupted"]
+    assert (tmp_path / "o.npy.partial.json").exists()
+    assert not (tmp_path / "o.npy").exists()
+
+
+def test_inspect_tells_what_is_used(cs336, tmp_path):
+    seen = json.loads(cs336("tokenizer", "inspect", "large.json", "a.txt", "b.txt", "--json").stdout)
+    raw = (tmp_path / "a.txt").read_bytes() + (tmp_path / "b.txt").read_bytes()
+    tokenizer = train_bpe_from_iterator(["low lower  lowest\n", "newest 🐈 widest", "low low"], 290, [END])
+    ids = tokenizer.encode(raw)
+    assert seen["text_bytes"] == len(raw)
+    assert seen["text_tokens"] == len(ids)
+    assert seen["bytes_per_token"] == len(raw) / len(ids)
+    assert seen["tokens_per_word"] == len(ids) / len(raw.split())
+    assert seen["tokens_used"] == len(set(ids))
+    assert seen["tokens_never_used"] == len(seen["never_used"]) == tokenizer.vocab_size - len(set(ids))
+    table = cs336("tokenizer", "inspect", "large.json", "c.jsonl", "--text-column", "body").stdout
+    for row in ("tokens never used", "bytes per token", "longest tokens"):
+        assert row in table
+
+
+def test_a_text_is_shown_in_tokens(cs336):
+    shown = cs336("tokenizer", "inspect", "large.json", "--text", f"low 🐈\n{END}é").stdout
+    assert "\nlow| 🐈|⏎|<|endoftext|>|\\xc3|\\xa9\n6 tokens: 258 " in shown
+    pieces = json.loads(cs336("tokenizer", "inspect", "large.json", "--text", "low", "--json").stdout)["pieces"]
+    assert [piece["text"] for piece in pieces] == ["low"]
+
+
+def test_two_tokenizers_on_the_same_text(cs336):
+    words = ["tokenizer", "compare", "small.json", "large.json"]
+    seen = json.loads(cs336(*words, "a.txt", "b.txt", "--json").stdout)
+    assert seen["a"]["text_bytes"] == seen["b"]["text_bytes"]
+    assert seen["a"]["text_tokens"] > seen["b"]["text_tokens"]
+    assert seen["tokens_of_b_for_one_of_a"] == seen["b"]["text_tokens"] / seen["a"]["text_tokens"]
+    assert seen["shared_tokens"] == 270
+    table = cs336(*words, "a.txt", "--text", "lower").stdout
+    assert "270  |  " in table
+    assert table.count("token") > 3
+    assert cs336(*words).returncode == 2
