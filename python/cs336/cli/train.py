@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import shlex
 from pathlib import Path
 
@@ -20,7 +21,9 @@ from cs336.training.run import RunFolder
 @click.option("--config", "config_path", type=PATH, help="A TOML file with those sections.")
 @click.option("--preset", help="A known model: tinystories-2025, gpt2-small, ...")
 @click.option("--run", "run_dir", type=PATH, help="The folder of a new run.")
-@click.option("--resume", type=PATH, help="The folder of a run to go on with.")
+@click.option("--resume", type=PATH, help="The folder of a run to go on with; its configuration is in it.")
+@click.option("--accept-changes", is_flag=True, help="With --resume: go on with other values, given as options.")
+@click.option("--deterministic", is_flag=True, help="Only kernels that give the same bits every time.")
 @json_option
 @click.pass_context
 def command(
@@ -29,6 +32,8 @@ def command(
     preset: str | None,
     run_dir: Path | None,
     resume: Path | None,
+    accept_changes: bool,
+    deterministic: bool,
     as_json: bool,
 ) -> None:
     """Train a language model on token files, or go on with a run.
@@ -41,28 +46,44 @@ def command(
                  --data.train train.npy --data.valid valid.npy \\
                  --data.tokenizer tokenizer.json --model.vocab-size 2000
              cs336 train --resume runs/first
+             torchrun --nproc-per-node 8 -m cs336 train --resume runs/first
     """
     overrides = parse_overrides(ctx.args)
+    if deterministic:
+        overrides["training.deterministic"] = "true"
     if resume is not None:
-        if config_path is not None or preset is not None or run_dir is not None or overrides:
-            raise click.UsageError("--resume takes the configuration from the run; give nothing else")
+        if config_path is not None or preset is not None or run_dir is not None:
+            raise click.UsageError(
+                "--resume takes the configuration from the run; give none of --config, --preset, --run"
+            )
         folder = RunFolder(resume)
         folder.check()
-        result = train_with_progress(load_config(folder.config), resume, resume=True, quiet=as_json)
+        config = load_config(folder.config, overrides)
+        result = train_with_progress(config, resume, resume=True, accept_changes=accept_changes, quiet=as_json)
     else:
+        if accept_changes:
+            raise click.UsageError("--accept-changes is for --resume; a new run takes any configuration")
         if run_dir is None:
             raise click.UsageError("name the folder of the new run with --run, or a run to go on with --resume")
         if preset is not None:
             overrides["model.preset"] = preset
         result = train_with_progress(load_config(config_path, overrides), run_dir, quiet=as_json)
-    show({**dataclasses.asdict(result), "run": str(result.run)}, as_json=as_json)
-    if not as_json:
-        click.echo(next_step(result))
+    if is_first_process():
+        show({**dataclasses.asdict(result), "run": str(result.run)}, as_json=as_json)
+        if not as_json:
+            click.echo(next_step(result))
     if result.interrupted:
         ctx.exit(130)
 
 
-def train_with_progress(config: RunConfig, run_dir: Path, *, resume: bool = False, quiet: bool = False) -> TrainResult:
+def is_first_process() -> bool:
+    """Whether this is the one process that prints, of those that torchrun has started."""
+    return os.environ.get("RANK", "0") == "0"
+
+
+def train_with_progress(
+    config: RunConfig, run_dir: Path, *, resume: bool = False, accept_changes: bool = False, quiet: bool = False
+) -> TrainResult:
     """Trains with a live line of loss and speed, and prints each evaluation."""
     with progress_bar("training", config.training.steps) as advance:
         speed = 0.0
@@ -78,7 +99,7 @@ def train_with_progress(config: RunConfig, run_dir: Path, *, resume: bool = Fals
                 bits = f", {row['bits_per_byte']:.3f} bits a byte" if row["bits_per_byte"] is not None else ""
                 click.echo(f"step {row['step']:>6}: validation loss {row['valid_loss']:.4f}{bits}", err=True)
 
-        return run_training(config, run_dir, resume=resume, report=report)
+        return run_training(config, run_dir, resume=resume, accept_changes=accept_changes, report=report)
 
 
 def next_step(result: TrainResult) -> str:

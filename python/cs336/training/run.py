@@ -35,6 +35,11 @@ class RunFolder:
         return self.path / "metrics.jsonl"
 
     @property
+    def changes(self) -> Path:
+        """Changes of the configuration that were accepted when the run went on, a JSON object a line."""
+        return self.path / "config-changes.jsonl"
+
+    @property
     def checkpoints(self) -> Path:
         """The folder of checkpoints."""
         return self.path / "checkpoints"
@@ -77,8 +82,8 @@ class RunFolder:
         return None, problems
 
 
-def choose_device(name: str) -> torch.device:
-    """The device by its name; ``auto`` takes CUDA, else MPS, else the CPU."""
+def choose_device(name: str, local_rank: int | None = None) -> torch.device:
+    """The device by its name; ``auto`` takes CUDA, else MPS, else the CPU. Several processes have a GPU each."""
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
     try:
@@ -87,6 +92,10 @@ def choose_device(name: str) -> torch.device:
         raise ConfigError(f"training.device {name!r} is no device; use auto, cpu, cuda, cuda:N or mps") from error
     if device.type == "cuda" and not torch.cuda.is_available():
         raise ConfigError(f"training.device is {name!r}, but PyTorch finds no CUDA device here; use auto or cpu")
+    if device.type == "cuda" and local_rank is not None:
+        if device.index is not None:
+            raise ConfigError(f"training.device is {name!r} for several processes; use cuda, and each takes its own")
+        device = torch.device("cuda", local_rank)
     return device
 
 
