@@ -214,12 +214,16 @@ def test_training_goes_on_while_a_checkpoint_is_written(
         if row["step"] == 7:  # three steps after the checkpoint that is not written yet, just before the next
             assert not checkpoints(tmp_path / "run/checkpoints")
             may_write.set()
+            crash()
 
     monkeypatch.setattr(loop, "write_checkpoint", slow)
-    train(config, tmp_path / "run", report=report)
+    with pytest.raises(CrashError):
+        train(config, tmp_path / "run", report=report)
     monkeypatch.undo()
+    assert [path.name for path in checkpoints(tmp_path / "run/checkpoints")] == ["step-00000004"]
+    train(config, tmp_path / "run", resume=True)  # from a copy of step 4, though training had gone on
     train(config, tmp_path / "whole")
-    assert_same_end(tmp_path / "run", tmp_path / "whole")  # the copy was of step 4, whatever came later
+    assert_same_end(tmp_path / "run", tmp_path / "whole")
 
 
 def test_a_really_full_disk_names_the_checkpoint(

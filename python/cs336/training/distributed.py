@@ -5,6 +5,7 @@ Every process computes the same configuration on its share of each batch. The fi
 
 from __future__ import annotations
 
+import inspect
 import os
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -130,7 +131,11 @@ def parallel(model: torch.nn.Module, world: World, how: str, device: torch.devic
         from torch.nn.parallel import DistributedDataParallel
 
         devices = [device] if device.type == "cuda" else None
-        return DistributedDataParallel(model, device_ids=devices, broadcast_buffers=False, gradient_as_bucket_view=True)
+        # The only buffers are tables of RoPE, the same everywhere. The switch that leaves them alone has two names.
+        switches = inspect.signature(DistributedDataParallel).parameters
+        switch = "forward_sync_buffers" if "forward_sync_buffers" in switches else "broadcast_buffers"
+        options: dict[str, Any] = {switch: False}
+        return DistributedDataParallel(model, device_ids=devices, gradient_as_bucket_view=True, **options)
     from torch.distributed.device_mesh import init_device_mesh
     from torch.distributed.fsdp import fully_shard
 
