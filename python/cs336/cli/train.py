@@ -46,7 +46,7 @@ def command(
                  --data.train train.npy --data.valid valid.npy \\
                  --data.tokenizer tokenizer.json --model.vocab-size 2000
              cs336 train --resume runs/first
-             torchrun --nproc-per-node 8 -m cs336 train --resume runs/first
+             torchrun --nproc-per-node 8 -m -- cs336 train --resume runs/first
     """
     overrides = parse_overrides(ctx.args)
     if deterministic:
