@@ -45,9 +45,9 @@ def work(request: Request, rank: int, port: int) -> dict[str, Any]:
                    "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}  # fmt: skip
     real = _Run._step
 
-    def step(self: _Run, number: int) -> None:
+    def step(self: _Run, number: int) -> dict[str, Any]:
         befall(request, number, rank)
-        real(self, number)
+        return real(self, number)
 
     _Run._step = step  # type: ignore[method-assign]
     try:

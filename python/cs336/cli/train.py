@@ -9,9 +9,10 @@ from pathlib import Path
 
 import click
 
+from cs336.bars import clock
 from cs336.cli.options import PATH, parse_overrides
 from cs336.cli.show import json_option, progress_bar, show
-from cs336.training import RunConfig, TrainResult, load_config
+from cs336.training import RunConfig, TrainResult, load_config, rehearse, to_toml
 from cs336.training import train as run_training
 from cs336.training.metrics import Row
 from cs336.training.run import RunFolder
@@ -23,6 +24,9 @@ from cs336.training.run import RunFolder
 @click.option("--run", "run_dir", type=PATH, help="The folder of a new run.")
 @click.option("--resume", type=PATH, help="The folder of a run to go on with; its configuration is in it.")
 @click.option("--accept-changes", is_flag=True, help="With --resume: go on with other values, given as options.")
+@click.option(
+    "--dry-run", is_flag=True, help="Print what would be done, take two steps to see what they cost; write nothing."
+)
 @click.option("--deterministic", is_flag=True, help="Only kernels that give the same bits every time.")
 @json_option
 @click.pass_context
@@ -33,6 +37,7 @@ def command(
     run_dir: Path | None,
     resume: Path | None,
     accept_changes: bool,
+    dry_run: bool,
     deterministic: bool,
     as_json: bool,
 ) -> None:
@@ -52,6 +57,10 @@ def command(
     if deterministic:
         overrides["training.deterministic"] = "true"
     if resume is not None:
+        if dry_run:
+            raise click.UsageError(
+                "--dry-run is for a new run; give its configuration, as with --config RUN/config.toml"
+            )
         if config_path is not None or preset is not None or run_dir is not None:
             raise click.UsageError(
                 "--resume takes the configuration from the run; give none of --config, --preset, --run"
@@ -63,10 +72,13 @@ def command(
     else:
         if accept_changes:
             raise click.UsageError("--accept-changes is for --resume; a new run takes any configuration")
-        if run_dir is None:
-            raise click.UsageError("name the folder of the new run with --run, or a run to go on with --resume")
         if preset is not None:
             overrides["model.preset"] = preset
+        if dry_run:
+            show_rehearsal(load_config(config_path, overrides), as_json=as_json)
+            return
+        if run_dir is None:
+            raise click.UsageError("name the folder of the new run with --run, or a run to go on with --resume")
         result = train_with_progress(load_config(config_path, overrides), run_dir, quiet=as_json)
     if is_first_process():
         show({**dataclasses.asdict(result), "run": str(result.run)}, as_json=as_json)
@@ -74,6 +86,29 @@ def command(
             click.echo(next_step(result))
     if result.interrupted:
         ctx.exit(130)
+
+
+def show_rehearsal(config: RunConfig, *, as_json: bool) -> None:
+    """Prints the resolved configuration, and what two steps of it have shown."""
+    found = dataclasses.asdict(rehearse(config))
+    if not is_first_process():
+        return
+    if as_json:
+        show({"config": dataclasses.asdict(config), **found}, as_json=True)
+        return
+    click.echo(to_toml(config))
+    readable = {
+        "device": found["device"],
+        "parameters": found["parameters"],
+        "weights, gradients, optimizer": f"{found['state_bytes'] / 1e6:,.1f} MB",
+        "most memory in a step": f"{found['peak_bytes'] / 1e6:,.1f} MB" if found["peak_bytes"] else "unknown",
+        "FLOPs a step": f"{found['flops_per_step']:.3g}",
+        "tokens": found["tokens"],
+        "time a step": f"{found['seconds_per_step']:.3g} s",
+        "time expected": f"{clock(found['seconds'])} and evaluations",
+        "loss of the second step": found["loss"],
+    }
+    show(readable, as_json=False)
 
 
 def is_first_process() -> bool:

@@ -16,13 +16,14 @@ with needs_extra("cs336.training"):
         to_toml,
     )
     from cs336.training.evaluate import EvalResult, evaluate
-    from cs336.training.loop import TrainResult, train
+    from cs336.training.loop import Rehearsal, TrainResult, rehearse, train
     from cs336.training.run import load_run
 
 __all__ = [
     "DataConfig",
     "EvalResult",
     "OptimizerConfig",
+    "Rehearsal",
     "RunConfig",
     "TrainResult",
     "TrainingConfig",
@@ -31,6 +32,7 @@ __all__ = [
     "load_config",
     "load_run",
     "make_config",
+    "rehearse",
     "save_checkpoint",
     "to_toml",
     "train",

@@ -175,12 +175,13 @@ class RunConfig:
             raise ConfigError(f"data.weights must be finite, at least 0 and not all 0, but are {list(weights)}")
 
 
-_SECTIONS: dict[str, type] = {
+SECTIONS: dict[str, type] = {
     "model": ModelConfig,
     "data": DataConfig,
     "optimizer": OptimizerConfig,
     "training": TrainingConfig,
 }
+"""What a configuration is made of, by the names in a file."""
 
 
 def load_config(path: str | Path | None, overrides: Mapping[str, str] | None = None) -> RunConfig:
@@ -261,11 +262,11 @@ def with_absolute_paths(config: RunConfig) -> RunConfig:
 
 def _check_names(raw: Mapping[str, Any]) -> None:
     """Raises ConfigError on a section or key that nobody knows."""
-    _refuse_unknown(raw, _SECTIONS, "section")
+    _refuse_unknown(raw, SECTIONS, "section")
     for name, values in raw.items():
         if not isinstance(values, Mapping):
             raise ConfigError(f"{name} must be a section, not {values!r}")
-        known = [f.name for f in dataclasses.fields(_SECTIONS[name])] + (["preset"] if name == "model" else [])
+        known = [f.name for f in dataclasses.fields(SECTIONS[name])] + (["preset"] if name == "model" else [])
         _refuse_unknown(values, known, f"key in [{name}]")
 
 
@@ -279,7 +280,7 @@ def _refuse_unknown(given: Mapping[str, Any], known: Any, what: str) -> None:
 
 def _explain(detail: Any) -> str:
     where = ".".join(str(part) for part in detail["loc"] if part != "ModelConfig")
-    if detail["type"] == "missing" and where in _SECTIONS:
+    if detail["type"] == "missing" and where in SECTIONS:
         preset_too = " or --preset NAME" if where == "model" else ""
         return f"the section {where} is missing; set its keys in the file or with --{where}.KEY VALUE{preset_too}"
     if detail["type"] == "missing":

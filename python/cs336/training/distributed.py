@@ -161,6 +161,12 @@ def whole(tensor: Tensor) -> Tensor:
     return gathered
 
 
+def part_here(tensor: Tensor) -> Tensor:
+    """What this process holds of a tensor."""
+    part: Tensor = getattr(tensor, "to_local", lambda: tensor)()
+    return part
+
+
 def sharded_like(parameter: Any, value: Any) -> Any:
     """A whole tensor spread as a weight of the same shape is; anything else as it is."""
     if not (hasattr(parameter, "placements") and isinstance(value, Tensor) and value.shape == parameter.shape):

@@ -8,6 +8,7 @@ import shutil
 import threading
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,13 +24,14 @@ from cs336.nn import TransformerLM, cross_entropy
 from cs336.optim import SGD, AdamW, Muon, clip_grad_norm, constant_schedule, cosine_schedule, wsd_schedule
 from cs336.training.checkpoint import Snapshot, fit, read_checkpoint, write_checkpoint, write_weights
 from cs336.training.config import OptimizerConfig, RunConfig, differences, load_config, to_toml, with_absolute_paths
-from cs336.training.distributed import World, accumulating, parallel, processes, whole
+from cs336.training.distributed import World, accumulating, parallel, part_here, processes, whole
 from cs336.training.evaluate import EvalResult, evaluate, mask_of
 from cs336.training.metrics import Row, append_row, read_rows, rewind
 from cs336.training.plot import plot_losses
 from cs336.training.precision import DTYPES, LossScale, autocast, set_up_torch
-from cs336.training.run import RunFolder, choose_device, load_tokenizer
+from cs336.training.run import RunFolder, choose_device, find_document_end, load_tokenizer
 from cs336.training.signals import stop_on_signals
+from cs336.training.sinks import Sink, check_sinks, open_sinks
 from cs336.training.state import (
     HostCopy,
     optimizer_state,
@@ -56,6 +58,27 @@ class TrainResult:
     bits_per_byte: float | None
     seconds: float
     """Of this process, not of earlier parts of the run."""
+
+
+@dataclass(frozen=True)
+class Rehearsal:
+    """What a run will take, judged by two steps of it."""
+
+    device: str
+    parameters: int
+    state_bytes: int
+    """Of weights, their gradients and what the optimizer remembers, in one process."""
+    peak_bytes: int | None
+    """The most that PyTorch held at once, activations included; None where it does not count (CPU, MPS)."""
+    flops_per_step: int
+    """Of all matrix products: forward, backward, and those of Muon; counted while they ran."""
+    tokens: int
+    """Of the whole run."""
+    seconds_per_step: float
+    seconds: float
+    """Of all steps, without evaluations."""
+    loss: float
+    """Of the second step: near ln(vocab_size) is right."""
 
 
 def train(
@@ -85,6 +108,37 @@ def train(
         if not resume:
             world.from_first(lambda: _create_folder(folder, config))
         return run.go(accepted=changes)
+
+
+def rehearse(config: RunConfig) -> Rehearsal:
+    """Takes two steps on the run's own data and forgets them: what is wrong shows at once, and what it will cost.
+
+    Writes nothing. The second step is timed, because the first also prepares; on CUDA its peak of memory is measured.
+    """
+    from torch.utils.flop_counter import FlopCounterMode
+
+    with processes(config.training.device) as world:
+        run = _Run(config, RunFolder(Path()), config.data.tokenizer, world, _say_nothing)
+        with FlopCounterMode(display=False) as counter:
+            run._step(1)
+        row = run._step(2)
+        weights = list(run.model.parameters())
+        remembered = [
+            value for optimizer in run.optimizers for state in optimizer.state.values() for value in state.values()
+        ]
+        kept = [part_here(t) for t in (*weights, *weights, *remembered) if isinstance(t, Tensor)]  # twice: gradients
+        on_cuda = run.device.type == "cuda"
+        return Rehearsal(
+            device=str(run.device),
+            parameters=config.model.num_parameters(),
+            state_bytes=sum(tensor.numel() * tensor.element_size() for tensor in kept),
+            peak_bytes=torch.cuda.max_memory_allocated(run.device) if on_cuda else None,
+            flops_per_step=counter.get_total_flops() * world.size,
+            tokens=config.training.steps * config.training.batch_size * config.model.context_length,
+            seconds_per_step=row["seconds"],
+            seconds=row["seconds"] * config.training.steps,
+            loss=row["loss"],
+        )
 
 
 def _say_nothing(row: Row) -> None: ...
@@ -144,6 +198,7 @@ class _Run:
         self.device = choose_device(training.device, world.local_rank if world.size > 1 else None)
         self.dtype = DTYPES[training.dtype]
         set_up_torch(training, self.device)
+        check_sinks(training)
         self.tokenizer = load_tokenizer(tokenizer) if tokenizer is not None and data.tokenizer is not None else None
         self.train_files = [open_tokens(path) for path in data.train_files]
         self.valid_file = None if data.valid is None else open_tokens(data.valid)
@@ -155,7 +210,7 @@ class _Run:
             weights=data.weights,
         )
         world.from_first(self._check_data)
-        self.document_end = self._document_end() if data.document_masking else None
+        self.document_end = find_document_end(data, self.tokenizer, self.train_files)
         seed_everything(training.seed)
         self.model = TransformerLM(config.model).to(self.device)
         self.wrapped = parallel(self.model, world, training.parallel, self.device)
@@ -168,6 +223,7 @@ class _Run:
         self.upcoming: tuple[int, Draw, Tensor] | None = None
         self.best = math.inf
         self.writer = BackgroundWriter()
+        self.sinks: list[Sink] = []
         self.stop = threading.Event()
         self.stopping = False
 
@@ -188,29 +244,19 @@ class _Run:
         for file in files:
             check_tokens(file.tokens, self.config.model.vocab_size)
 
-    def _document_end(self) -> int:
-        """The id of the token that ends documents, from the tokenizer or from a token file."""
-        token = self.config.data.document_end
-        known = [file.info.special_tokens for file in self.train_files if file.info is not None]
-        if self.tokenizer is not None:
-            known.insert(0, self.tokenizer.special_tokens)
-        for special_tokens in known:
-            if token in special_tokens:
-                return special_tokens[token]
-        raise ConfigError(
-            f"data.document_masking needs to know the id of {token!r}, and neither tokenizer nor token files have it "
-            "as a special token; name the one that ends documents as data.document_end"
-        )
-
     def go(self, accepted: Row) -> TrainResult:
         """Trains from the last whole checkpoint, or from the start, to the end or to a signal."""
         started = time.perf_counter()
         training = self.config.training
-        with stop_on_signals() as self.stop, self.writer:
+        with ExitStack() as stack:
+            self.stop = stack.enter_context(stop_on_signals())
+            stack.enter_context(self.writer)
             step = self._restore(accepted)
+            for sink in self.sinks:
+                stack.callback(sink.close)
             while step < training.steps and not self.stopping:
                 step += 1
-                self._step(step)
+                self._log(self._step(step))
                 self.writer.check()
                 # Asked once a step, so that what stops the loop is also what saves.
                 self.stopping |= self.stop.is_set() and self.world.size == 1
@@ -237,8 +283,8 @@ class _Run:
 
     # One step
 
-    def _step(self, step: int) -> None:
-        """One optimizer step on the sequences that the sampler draws for it."""
+    def _step(self, step: int) -> Row:
+        """One optimizer step on the sequences that the sampler draws for it; gives its row of the log."""
         training, optimizer = self.config.training, self.config.optimizer
         started = time.perf_counter()
         draw, windows = self._take(step)
@@ -268,7 +314,7 @@ class _Run:
             "tokens_per_second": tokens / seconds,
             "mfu": None,
         }
-        self._log(row | ({"loss_scale": self.scale.value} if self.scale.active else {}))
+        return row | ({"loss_scale": self.scale.value} if self.scale.active else {})
 
     def _take(self, step: int) -> tuple[Draw, Tensor]:
         """The batch of a step, which is here already but for the first time."""
@@ -379,6 +425,8 @@ class _Run:
         step = 0 if checkpoint is None else self._read(checkpoint, accepted)
         rows: list[Row] = self.world.from_first(lambda: self._rewind(step, accepted))
         self.best = min((row["valid_loss"] for row in rows if "valid_loss" in row), default=math.inf)
+        if self.world.is_first:
+            self.sinks = open_sinks(self.folder.path, self.config, step)
         if self._evaluation_is_due(step):
             self._evaluate(step)
         return step
@@ -465,6 +513,8 @@ class _Run:
     def _log(self, row: Row) -> None:
         if self.world.is_first:
             append_row(self.folder.metrics, row)
+            for sink in self.sinks:
+                sink.write(row)
             self.report(row)
 
 

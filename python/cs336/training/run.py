@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import torch
 
+from cs336.data.token_file import TokenFile
 from cs336.errors import CheckpointError, ConfigError
 from cs336.files import explained
 from cs336.nn import TransformerLM
 from cs336.training.checkpoint import WEIGHTS, checkpoints, load_weights, verify
-from cs336.training.config import RunConfig, load_config
+from cs336.training.config import DataConfig, RunConfig, load_config
 
 if TYPE_CHECKING:  # A run without a tokenizer needs no compiled one.
     from cs336.tokenizer import Tokenizer
@@ -69,6 +71,17 @@ class RunFolder:
                     f"{self.path} is no run folder: it has no {self.config.name}; name one that `cs336 train` has made"
                 )
 
+    def checkpoint_of(self, step: str) -> Path:
+        """The checkpoint of a step, verified."""
+        kept = {str(int(path.name.removeprefix("step-"))): path for path in checkpoints(self.checkpoints)}
+        if step not in kept:
+            known = ", ".join(kept) or "none yet"
+            raise CheckpointError(
+                f"{self.path} has no checkpoint {step!r}; name last, best, or one of its steps: {known}"
+            )
+        verify(kept[step])
+        return kept[step]
+
     def last_whole_checkpoint(self) -> tuple[Path | None, list[str]]:
         """The newest checkpoint that is not damaged, and what is wrong with newer ones."""
         problems = []
@@ -99,6 +112,21 @@ def choose_device(name: str, local_rank: int | None = None) -> torch.device:
     return device
 
 
+def find_document_end(data: DataConfig, tokenizer: Tokenizer | None, files: Iterable[TokenFile]) -> int | None:
+    """The id of the token that ends documents, from the tokenizer or from a token file; None without masking."""
+    if not data.document_masking:
+        return None
+    known = [] if tokenizer is None else [tokenizer.special_tokens]
+    known += [file.info.special_tokens for file in files if file.info is not None]
+    for special_tokens in known:
+        if data.document_end in special_tokens:
+            return special_tokens[data.document_end]
+    raise ConfigError(
+        f"data.document_masking needs to know the id of {data.document_end!r}, and neither tokenizer nor token files "
+        "have it as a special token; name the one that ends documents as data.document_end"
+    )
+
+
 def load_tokenizer(path: str | Path) -> Tokenizer:
     """Reads a tokenizer; the compiled part is imported only now."""
     from cs336.tokenizer import Tokenizer
@@ -107,11 +135,12 @@ def load_tokenizer(path: str | Path) -> Tokenizer:
 
 
 def load_run(
-    path: str | Path, *, which: Literal["last", "best"] = "last", device: str = "auto"
+    path: str | Path, *, which: str = "last", device: str = "auto"
 ) -> tuple[TransformerLM, Tokenizer | None, RunConfig]:
     """The model of a run, ready to evaluate or generate, with its tokenizer and configuration.
 
-    ``last``: from the newest whole checkpoint; ``best``: the weights with the lowest validation loss.
+    ``last``: from the newest whole checkpoint; ``best``: the weights with the lowest validation loss; a number: from
+    the checkpoint of that step.
     """
     folder = RunFolder(Path(path))
     folder.check()
@@ -123,6 +152,8 @@ def load_run(
                 f"{path} has no best weights yet: it keeps them after its first evaluation; ask for last"
             )
         load_weights(folder.best, model)
+    elif which != "last":
+        load_weights(folder.checkpoint_of(which) / WEIGHTS, model)
     else:
         checkpoint, problems = folder.last_whole_checkpoint()
         if checkpoint is None:
