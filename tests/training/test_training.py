@@ -143,6 +143,27 @@ def test_tf32_needs_cuda(raw: dict[str, Any], tmp_path: Path) -> None:
         train(make_config(changed(raw, "training", dtype="tf32")), tmp_path / "run")
 
 
+def test_deterministic_kernels_are_asked_for(
+    raw: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG", raising=False)
+    seen = []
+    for name, deterministic in (("one", True), ("two", False)):
+        config = make_config(changed(raw, "training", deterministic=deterministic))
+        train(config, tmp_path / name, report=lambda row: seen.append(torch.are_deterministic_algorithms_enabled()))
+    assert seen == [True] * 15 + [False] * 15
+    assert os.environ["CUBLAS_WORKSPACE_CONFIG"] == ":4096:8"
+
+
+def test_processes_that_nobody_has_started_are_named(
+    raw: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "4")
+    monkeypatch.delenv("RANK", raising=False)
+    with pytest.raises(ConfigError, match=r"4 processes, but RANK.* not set; start them with torchrun"):
+        train(make_config(raw), tmp_path / "run")
+
+
 def write_sidecar(path: Path, vocabulary_hash: str, special_tokens: dict[str, int]) -> None:
     tokens = np.load(path)
     sidecar = {

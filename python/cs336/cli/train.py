@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import shlex
+import sys
 from pathlib import Path
 
 import click
@@ -127,7 +128,7 @@ def train_with_progress(
             nonlocal speed
             if "loss" in row:
                 speed = 0.9 * speed + 0.1 * row["tokens_per_second"] if speed else row["tokens_per_second"]
-                advance(row["step"], f"loss {row['loss']:.3f}, {speed:,.0f} tokens/s")
+                advance(row["step"], f"loss {row['loss']:.3f}, {speed:,.0f} tokens/s{memory_used()}")
             elif "warning" in row:
                 click.echo(f"warning: {row['warning']}", err=True)
             elif not quiet:
@@ -135,6 +136,17 @@ def train_with_progress(
                 click.echo(f"step {row['step']:>6}: validation loss {row['valid_loss']:.4f}{bits}", err=True)
 
         return run_training(config, run_dir, resume=resume, accept_changes=accept_changes, report=report)
+
+
+def memory_used() -> str:
+    """The most memory so far, as the live line shows it: of the GPU, else of the process; nothing where unknown."""
+    if "torch" in sys.modules and sys.modules["torch"].cuda.is_initialized():
+        return f", {sys.modules['torch'].cuda.max_memory_allocated() / 1e9:.2f} GB"
+    if sys.platform != "linux":
+        return ""
+    import resource
+
+    return f", {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9:.2f} GB"
 
 
 def next_step(result: TrainResult) -> str:

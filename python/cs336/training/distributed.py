@@ -17,7 +17,7 @@ import torch.distributed as dist
 from torch import Tensor
 from torch.distributed import PrefixStore, TCPStore  # type: ignore[attr-defined]
 
-from cs336.errors import WorkerError
+from cs336.errors import ConfigError, WorkerError
 
 T = TypeVar("T")
 _FAILURE = "cs336/failure"
@@ -78,6 +78,12 @@ def processes(device: str) -> Iterator[World]:
     if size == 1:
         yield World()
         return
+    missing = [name for name in ("RANK", "MASTER_ADDR", "MASTER_PORT") if name not in os.environ]
+    if missing:
+        raise ConfigError(
+            f"WORLD_SIZE says that there are {size} processes, but {', '.join(missing)} is not set; start them with "
+            "torchrun, or unset WORLD_SIZE for one process"
+        )
     world = World(int(os.environ["RANK"]), size, int(os.environ.get("LOCAL_RANK", "0")))
     on_cuda = device.startswith("cuda") or (device == "auto" and torch.cuda.is_available())
     if on_cuda:

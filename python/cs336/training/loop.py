@@ -11,6 +11,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import torch
 from torch import Tensor
@@ -117,8 +118,8 @@ def rehearse(config: RunConfig) -> Rehearsal:
     """
     from torch.utils.flop_counter import FlopCounterMode
 
-    with processes(config.training.device) as world:
-        run = _Run(config, RunFolder(Path()), config.data.tokenizer, world, _say_nothing)
+    with TemporaryDirectory() as nowhere, processes(config.training.device) as world:
+        run = _Run(config, RunFolder(Path(nowhere)), config.data.tokenizer, world, _say_nothing)
         with FlopCounterMode(display=False) as counter:
             run._step(1)
         row = run._step(2)
