@@ -26,7 +26,7 @@ import torch.distributed.tensor
 import torch.nn.parallel
 
 from cs336.training import load_config, train
-from cs336.training.loop import _Run
+from cs336.training.loop import Run
 
 Request = dict[str, Any]
 
@@ -43,13 +43,13 @@ def befall(request: Request, step: int, rank: int) -> None:
 def work(request: Request, rank: int, port: int) -> dict[str, Any]:
     os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": "2",
                    "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}  # fmt: skip
-    real = _Run._step
+    real = Run.step
 
-    def step(self: _Run, number: int) -> dict[str, Any]:
+    def step(self: Run, number: int) -> dict[str, Any]:
         befall(request, number, rank)
         return real(self, number)
 
-    _Run._step = step  # type: ignore[method-assign]
+    Run.step = step  # type: ignore[method-assign]
     try:
         result = train(load_config(request["config"]), request["run"], resume=request.get("resume", False))
     except Exception as error:

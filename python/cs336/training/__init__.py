@@ -16,7 +16,8 @@ with needs_extra("cs336.training"):
         to_toml,
     )
     from cs336.training.evaluate import EvalResult, evaluate
-    from cs336.training.loop import Rehearsal, TrainResult, rehearse, train
+    from cs336.training.loop import TrainResult, train
+    from cs336.training.rehearsal import Rehearsal, rehearse
     from cs336.training.run import load_run
 
 __all__ = [

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import json
 import math
-import shutil
 import threading
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import torch
 from torch import Tensor
@@ -20,17 +18,25 @@ from cs336.data.batches import to_device
 from cs336.data.sampler import Draw, Sampler
 from cs336.data.token_file import check_tokens, fingerprint, open_tokens
 from cs336.errors import ConfigError, DataError, NonFiniteLossError
-from cs336.files import explained, remove_leftovers, sync, whole_file
+from cs336.files import remove_leftovers, sync, whole_file
 from cs336.nn import TransformerLM, cross_entropy
 from cs336.optim import SGD, AdamW, Muon, clip_grad_norm, constant_schedule, cosine_schedule, wsd_schedule
 from cs336.training.checkpoint import Snapshot, fit, read_checkpoint, write_checkpoint, write_weights
-from cs336.training.config import OptimizerConfig, RunConfig, differences, load_config, to_toml, with_absolute_paths
-from cs336.training.distributed import World, accumulating, parallel, part_here, processes, whole
+from cs336.training.config import OptimizerConfig, RunConfig, with_absolute_paths
+from cs336.training.distributed import World, accumulating, parallel, processes, whole
 from cs336.training.evaluate import EvalResult, evaluate, mask_of
 from cs336.training.metrics import Row, append_row, read_rows, rewind
 from cs336.training.plot import plot_losses
 from cs336.training.precision import DTYPES, LossScale, autocast, set_up_torch
-from cs336.training.run import RunFolder, choose_device, find_document_end, load_tokenizer
+from cs336.training.run import (
+    RunFolder,
+    check_folder,
+    choose_device,
+    create_folder,
+    find_document_end,
+    load_tokenizer,
+    write_config,
+)
 from cs336.training.signals import stop_on_signals
 from cs336.training.sinks import Sink, check_sinks, open_sinks
 from cs336.training.state import (
@@ -61,27 +67,6 @@ class TrainResult:
     """Of this process, not of earlier parts of the run."""
 
 
-@dataclass(frozen=True)
-class Rehearsal:
-    """What a run will take, judged by two steps of it."""
-
-    device: str
-    parameters: int
-    state_bytes: int
-    """Of weights, their gradients and what the optimizer remembers, in one process."""
-    peak_bytes: int | None
-    """The most that PyTorch held at once, activations included; None where it does not count (CPU, MPS)."""
-    flops_per_step: int
-    """Of all matrix products: forward, backward, and those of Muon; counted while they ran."""
-    tokens: int
-    """Of the whole run."""
-    seconds_per_step: float
-    seconds: float
-    """Of all steps, without evaluations."""
-    loss: float
-    """Of the second step: near ln(vocab_size) is right."""
-
-
 def train(
     config: RunConfig,
     run_dir: str | Path,
@@ -102,88 +87,20 @@ def train(
     config = with_absolute_paths(config)
     folder = RunFolder(Path(run_dir))
     with processes(config.training.device) as world:
-        changes = world.from_first(lambda: _check_folder(folder, config, resume, accept_changes))
+        changes = world.from_first(lambda: check_folder(folder, config, resume, accept_changes))
         tokenizer = folder.tokenizer if resume else config.data.tokenizer
         # Everything is opened and checked before the folder is made, so that a mistake leaves nothing in the way.
-        run = _Run(config, folder, tokenizer, world, report if report is not None and world.is_first else _say_nothing)
+        run = Run(config, folder, tokenizer, world, report if report is not None and world.is_first else say_nothing)
         if not resume:
-            world.from_first(lambda: _create_folder(folder, config))
+            world.from_first(lambda: create_folder(folder, config))
         return run.go(accepted=changes)
 
 
-def rehearse(config: RunConfig) -> Rehearsal:
-    """Takes two steps on the run's own data and forgets them: what is wrong shows at once, and what it will cost.
-
-    Writes nothing. The second step is timed, because the first also prepares; on CUDA its peak of memory is measured.
-    """
-    from torch.utils.flop_counter import FlopCounterMode
-
-    with TemporaryDirectory() as nowhere, processes(config.training.device) as world:
-        run = _Run(config, RunFolder(Path(nowhere)), config.data.tokenizer, world, _say_nothing)
-        with FlopCounterMode(display=False) as counter:
-            run._step(1)
-        row = run._step(2)
-        weights = list(run.model.parameters())
-        remembered = [
-            value for optimizer in run.optimizers for state in optimizer.state.values() for value in state.values()
-        ]
-        kept = [part_here(t) for t in (*weights, *weights, *remembered) if isinstance(t, Tensor)]  # twice: gradients
-        on_cuda = run.device.type == "cuda"
-        return Rehearsal(
-            device=str(run.device),
-            parameters=config.model.num_parameters(),
-            state_bytes=sum(tensor.numel() * tensor.element_size() for tensor in kept),
-            peak_bytes=torch.cuda.max_memory_allocated(run.device) if on_cuda else None,
-            flops_per_step=counter.get_total_flops() * world.size,
-            tokens=config.training.steps * config.training.batch_size * config.model.context_length,
-            seconds_per_step=row["seconds"],
-            seconds=row["seconds"] * config.training.steps,
-            loss=row["loss"],
-        )
+def say_nothing(row: Row) -> None:
+    """A report for nobody."""
 
 
-def _say_nothing(row: Row) -> None: ...
-
-
-def _check_folder(folder: RunFolder, config: RunConfig, resume: bool, accept_changes: bool) -> Row:
-    """Refuses a folder of another run, or of another configuration; gives the changes that are accepted."""
-    if resume:
-        folder.check()
-        changed = differences(with_absolute_paths(load_config(folder.config)), config)
-        if changed and not accept_changes:
-            listed = ", ".join(f"{key} ({old!r} there, {new!r} now)" for key, (old, new) in changed.items())
-            raise ConfigError(
-                f"the run in {folder.path} has another configuration: {listed}; leave that as it is, start a new run, "
-                "or go on with other values by --accept-changes"
-            )
-        return dict(changed)
-    # A start that was killed before it wrote the configuration leaves no more than these.
-    harmless = (folder.tokenizer.name,)
-    with explained(folder.path):
-        names = [path.name for path in folder.path.iterdir()] if folder.path.exists() else []
-    if any(name not in harmless and name[0] != "." for name in names):
-        raise ConfigError(
-            f"{folder.path} is not empty; go on with it by `cs336 train --resume {folder.path}`, or name another folder"
-        )
-    return {}
-
-
-def _create_folder(folder: RunFolder, config: RunConfig) -> None:
-    """Makes the folder; the configuration comes last, because it makes the folder a run that can be resumed."""
-    with explained(folder.path):
-        folder.path.mkdir(parents=True, exist_ok=True)
-    if config.data.tokenizer is not None:
-        with whole_file(folder.tokenizer) as aside:
-            shutil.copyfile(config.data.tokenizer, aside)
-    _write_config(folder, config)
-
-
-def _write_config(folder: RunFolder, config: RunConfig) -> None:
-    with whole_file(folder.config) as aside:
-        aside.write_text(to_toml(config), encoding="utf-8")
-
-
-class _Run:
+class Run:
     """One process's part of a run."""
 
     def __init__(
@@ -257,7 +174,7 @@ class _Run:
                 stack.callback(sink.close)
             while step < training.steps and not self.stopping:
                 step += 1
-                self._log(self._step(step))
+                self._log(self.step(step))
                 self.writer.check()
                 # Asked once a step, so that what stops the loop is also what saves.
                 self.stopping |= self.stop.is_set() and self.world.size == 1
@@ -284,7 +201,7 @@ class _Run:
 
     # One step
 
-    def _step(self, step: int) -> Row:
+    def step(self, step: int) -> Row:
         """One optimizer step on the sequences that the sampler draws for it; gives its row of the log."""
         training, optimizer = self.config.training, self.config.optimizer
         started = time.perf_counter()
@@ -307,7 +224,7 @@ class _Run:
         tokens = training.batch_size * self.config.model.context_length
         row = {
             "step": step,
-            "tokens": step * tokens,
+            "tokens": sum(draw.position) * self.config.model.context_length,
             "loss": loss_value,
             "lr": learning_rate(step, optimizer.lr, optimizer, training.steps),
             "grad_norm": norm_value if accepted else None,
@@ -456,8 +373,9 @@ class _Run:
         fit(snapshot.weights, self.model, checkpoint)
         restore_optimizers(self.model, self.optimizers, state["optimizer"])
         self.scale.restore(state["loss_scale"])
-        if len(state["position"]) == len(self.position):
-            self.position = tuple(state["position"])
+        self.position = tuple(state["position"])
+        if len(self.position) != len(self.sampler.beginning):  # other weights were accepted: only the sum has a meaning
+            self.position = (sum(self.position), *self.sampler.beginning[1:])
         if self.world.rank < len(state["random"]):
             restore_random_states(state["random"][self.world.rank])
         else:  # More processes than before: the new ones get a state that none has had.
@@ -471,7 +389,7 @@ class _Run:
             append_row(self.folder.changes, {"after_step": step, "key": key, "old": old, "new": new})
             self.report({"warning": f"from step {step + 1} on, {key} is {new!r} and no longer {old!r}"})
         if accepted:
-            _write_config(self.folder, self.config)
+            write_config(self.folder, self.config)
         return rows
 
     # Evaluation and logs

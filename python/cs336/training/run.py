@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from cs336.data.token_file import TokenFile
 from cs336.errors import CheckpointError, ConfigError
-from cs336.files import explained
+from cs336.files import explained, whole_file
 from cs336.nn import TransformerLM
 from cs336.training.checkpoint import WEIGHTS, checkpoints, load_weights, verify
-from cs336.training.config import DataConfig, RunConfig, load_config
+from cs336.training.config import DataConfig, RunConfig, differences, load_config, to_toml, with_absolute_paths
 
 if TYPE_CHECKING:  # A run without a tokenizer needs no compiled one.
     from cs336.tokenizer import Tokenizer
@@ -93,6 +94,45 @@ class RunFolder:
             else:
                 return checkpoint, problems
         return None, problems
+
+
+def check_folder(folder: RunFolder, config: RunConfig, resume: bool, accept_changes: bool) -> dict[str, Any]:
+    """Refuses a folder of another run, or of another configuration; gives the changes that are accepted."""
+    if resume:
+        folder.check()
+        changed = differences(with_absolute_paths(load_config(folder.config)), config)
+        if changed and not accept_changes:
+            listed = ", ".join(f"{key} ({old!r} there, {new!r} now)" for key, (old, new) in changed.items())
+            raise ConfigError(
+                f"the run in {folder.path} has another configuration: {listed}; leave that as it is, start a new run, "
+                "or go on with other values by --accept-changes"
+            )
+        return dict(changed)
+    # A start that was killed before it wrote the configuration leaves no more than these.
+    harmless = (folder.tokenizer.name,)
+    with explained(folder.path):
+        names = [path.name for path in folder.path.iterdir()] if folder.path.exists() else []
+    if any(name not in harmless and name[0] != "." for name in names):
+        raise ConfigError(
+            f"{folder.path} is not empty; go on with it by `cs336 train --resume {folder.path}`, or name another folder"
+        )
+    return {}
+
+
+def create_folder(folder: RunFolder, config: RunConfig) -> None:
+    """Makes the folder; the configuration comes last, because it makes the folder a run that can be resumed."""
+    with explained(folder.path):
+        folder.path.mkdir(parents=True, exist_ok=True)
+    if config.data.tokenizer is not None:
+        with whole_file(folder.tokenizer) as aside:
+            shutil.copyfile(config.data.tokenizer, aside)
+    write_config(folder, config)
+
+
+def write_config(folder: RunFolder, config: RunConfig) -> None:
+    """Writes the resolved configuration."""
+    with whole_file(folder.config) as aside:
+        aside.write_text(to_toml(config), encoding="utf-8")
 
 
 def choose_device(name: str, local_rank: int | None = None) -> torch.device:
