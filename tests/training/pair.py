@@ -1,7 +1,8 @@
 """Trains in two processes that know of each other by torchrun's variables, as often as it is asked to.
 
 Reads requests, a JSON object a line: the keys `config`, `run` and `resume`, and what is to befall a process before a
-step, as {"stop": 3}: the first gets SIGTERM; "fail": the second raises an error; "kill": the second gets SIGKILL.
+step, as {"stop": 3}: the first gets SIGTERM; "fail": the second raises an error; "kill": it gets SIGKILL; "poison": its
+losses are NaN from then on.
 Answers each with a JSON list of how the processes ended; one that was killed is not in it.
 
 It forks, so that torch is imported once for all: it must have computed nothing before.
@@ -25,7 +26,7 @@ import torch.distributed.fsdp
 import torch.distributed.tensor
 import torch.nn.parallel
 
-from cs336.training import load_config, train
+from cs336.training import load_config, loop, train
 from cs336.training.loop import Run
 
 Request = dict[str, Any]
@@ -36,6 +37,8 @@ def befall(request: Request, step: int, rank: int) -> None:
         os.kill(os.getpid(), signal.SIGTERM)
     if rank == 1 and step == request.get("fail"):
         raise ValueError("the second process has had enough")
+    if rank == 1 and step == request.get("poison"):
+        loop.cross_entropy = lambda logits, targets: logits.sum() * float("nan")
     if rank == 1 and step == request.get("kill"):
         os.kill(os.getpid(), signal.SIGKILL)
 

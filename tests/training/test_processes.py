@@ -115,6 +115,17 @@ def test_the_failure_of_one_ends_both_with_its_reason(train_pair: Pair, plain: d
     assert first["error"].startswith("WorkerError: this process ends because another one failed: process 1: ValueError")
 
 
+def test_a_bad_loss_of_one_stops_both_and_harms_nothing(
+    train_pair: Pair, plain: dict[str, Any], tmp_path: Path
+) -> None:
+    outcomes = train_pair(plain, tmp_path / "run", poison=6)
+    assert len(outcomes) == 2
+    for outcome in outcomes:
+        assert outcome["error"].startswith("NonFiniteLossError: step 6: the loss is nan")
+        assert "step-00000004" in outcome["error"]
+    assert [row["step"] for row in rows_of(tmp_path / "run") if "loss" in row] == [1, 2, 3, 4, 5]
+
+
 def test_one_that_is_killed_ends_the_other(train_pair: Pair, plain: dict[str, Any], tmp_path: Path) -> None:
     outcomes = train_pair(plain, tmp_path / "run", kill=5)
     assert [outcome["error"].partition(":")[0] for outcome in outcomes] == ["WorkerError"]

@@ -189,6 +189,16 @@ def test_changes_are_refused_by_name_and_recorded_when_accepted(raw: dict[str, A
     assert [row["step"] for row in rows_of(run) if "loss" in row] == list(range(1, 17))
 
 
+def test_tokens_are_counted_by_what_was_drawn(raw: dict[str, Any], tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    train(make_config(raw), run)
+    raw = changed(changed(raw, "training", steps=14, batch_size=6), "data", train=[raw["data"]["train"]] * 2)
+    with pytest.raises(ConfigError, match=r"data\.train .*training\.batch_size \(4 there, 6 now\)"):
+        train(make_config(raw), run, resume=True)
+    train(make_config(changed(raw, "data", weights=[1.0, 1.0])), run, resume=True, accept_changes=True)
+    assert [row["tokens"] for row in rows_of(run) if "loss" in row][10:] == [11 * 32, 12 * 32, 432, 480]
+
+
 def test_relative_paths_are_found_from_another_folder(
     raw: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
