@@ -51,7 +51,9 @@ def train_pair() -> Iterator[Pair]:
 @pytest.fixture
 def plain(raw: dict[str, Any]) -> dict[str, Any]:
     """Without dropout, which draws other numbers in each process; with parts of a batch to add up."""
-    return changed(raw | {"model": MODEL | {"num_layers": 2}}, "training", grad_accumulation=2, batch_size=8)
+    return changed(
+        raw | {"model": MODEL | {"num_layers": 2}}, "training", grad_accumulation=2, batch_size=8, eval_batches=3
+    )
 
 
 def assert_close(run: Path, other: Path) -> None:
