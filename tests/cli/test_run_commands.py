@@ -47,6 +47,7 @@ def test_a_dry_run_prints_what_is_to_come_and_writes_nothing(workshop, cs336, tm
     assert found["seconds"] == pytest.approx(50 * found["seconds_per_step"])
     # Muon keeps one number for each weight in its matrices, AdamW two: beside weight and gradient, 3 to 4 of 4 bytes.
     assert 3 < found["state_bytes"] / (4 * found["parameters"]) <= 4
+    assert found["expected_bytes"] > found["state_bytes"]  # and activations
     matrices = model.num_parameters() - model.vocab_size * model.d_model  # looking up an embedding is no product
     batch = found["config"]["training"]["batch_size"] * model.context_length
     plain = json.loads(cs336("train", "--config", config, "--dry-run", "--json", "--optimizer.name", "adamw").stdout)

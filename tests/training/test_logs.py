@@ -9,11 +9,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from runs import changed, rows_of
 
+from cs336.accounting import flops_per_token
 from cs336.errors import MissingDependencyError
-from cs336.training import make_config, train
+from cs336.training import loop, make_config, train
+from cs336.training.metrics import read_rows
 from cs336.training.plot import Curves, draw_runs
+from cs336.training.run import peak_flops
 
 ROWS = [
     {"step": 1, "tokens": 32, "loss": 3.0, "seconds": 0.5},
@@ -31,6 +35,24 @@ def test_points_along_steps_tokens_and_time(by: Any, places: list[float], at_val
     curves = Curves("run", ROWS)
     assert curves.training(by) == list(zip(places, [3.0, 2.5, 2.0], strict=True))
     assert curves.validation(by) == [(at_validation, 2.6)]  # evaluations take no time of training
+
+
+def test_mfu_is_known_only_where_the_peak_is(
+    raw: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = make_config(raw)
+    train(config, tmp_path / "unknown")
+    monkeypatch.setattr(loop, "peak_flops", lambda device, dtype: 1e9)
+    train(config, tmp_path / "known")
+    assert {row["mfu"] for row in read_rows(tmp_path / "unknown/metrics.jsonl") if "loss" in row} == {None}
+    for row in read_rows(tmp_path / "known/metrics.jsonl"):
+        if "loss" in row:
+            assert row["mfu"] == pytest.approx(row["tokens_per_second"] * flops_per_token(config.model) / 1e9)
+    assert peak_flops(torch.device("cpu"), "float32") is None
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "NVIDIA H100 80GB HBM3")
+    assert peak_flops(torch.device("cuda"), "bfloat16") == 989.4e12
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "NVIDIA Abacus")
+    assert peak_flops(torch.device("cuda"), "bfloat16") is None
 
 
 def test_several_runs_in_one_picture(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

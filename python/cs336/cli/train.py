@@ -102,7 +102,8 @@ def show_rehearsal(config: RunConfig, *, as_json: bool) -> None:
         "device": found["device"],
         "parameters": found["parameters"],
         "weights, gradients, optimizer": f"{found['state_bytes'] / 1e6:,.1f} MB",
-        "most memory in a step": f"{found['peak_bytes'] / 1e6:,.1f} MB" if found["peak_bytes"] else "unknown",
+        "memory expected": f"{found['expected_bytes'] / 1e6:,.1f} MB",
+        "memory measured": f"{found['peak_bytes'] / 1e6:,.1f} MB" if found["peak_bytes"] else "unknown",
         "FLOPs a step": f"{found['flops_per_step']:.3g}",
         "tokens": found["tokens"],
         "time a step": f"{found['seconds_per_step']:.3g} s",
@@ -128,7 +129,8 @@ def train_with_progress(
             nonlocal speed
             if "loss" in row:
                 speed = 0.9 * speed + 0.1 * row["tokens_per_second"] if speed else row["tokens_per_second"]
-                advance(row["step"], f"loss {row['loss']:.3f}, {speed:,.0f} tokens/s{memory_used()}")
+                share = "" if row["mfu"] is None else f", MFU {row['mfu']:.0%}"
+                advance(row["step"], f"loss {row['loss']:.3f}, {speed:,.0f} tokens/s{share}{memory_used()}")
             elif "warning" in row:
                 click.echo(f"warning: {row['warning']}", err=True)
             elif not quiet:

@@ -14,6 +14,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from cs336.accounting import mfu
 from cs336.data.batches import to_device
 from cs336.data.sampler import Draw, Sampler
 from cs336.data.token_file import check_tokens, fingerprint, open_tokens
@@ -35,6 +36,7 @@ from cs336.training.run import (
     create_folder,
     find_document_end,
     load_tokenizer,
+    peak_flops,
     write_config,
 )
 from cs336.training.signals import stop_on_signals
@@ -115,6 +117,7 @@ class Run:
             )
         self.device = choose_device(training.device, world.local_rank if world.size > 1 else None)
         self.dtype = DTYPES[training.dtype]
+        self.peak_flops = peak_flops(self.device, training.dtype)
         set_up_torch(training, self.device)
         check_sinks(training)
         self.tokenizer = load_tokenizer(tokenizer) if tokenizer is not None and data.tokenizer is not None else None
@@ -230,9 +233,20 @@ class Run:
             "grad_norm": norm_value if accepted else None,
             "seconds": seconds,
             "tokens_per_second": tokens / seconds,
-            "mfu": None,
+            "mfu": self._mfu(tokens / seconds),
         }
         return row | ({"loss_scale": self.scale.value} if self.scale.active else {})
+
+    def _mfu(self, tokens_per_second: float) -> float | None:
+        """The share of the devices' peak that this speed means; None where the peak is not known."""
+        if self.peak_flops is None:
+            return None
+        return mfu(
+            self.config.model,
+            tokens_per_second=tokens_per_second,
+            peak_flops=self.peak_flops,
+            devices=self.world.size,
+        )
 
     def _take(self, step: int) -> tuple[Draw, Tensor]:
         """The batch of a step, which is here already but for the first time."""

@@ -9,6 +9,7 @@ from tempfile import TemporaryDirectory
 import torch
 from torch import Tensor
 
+from cs336.accounting import training_memory
 from cs336.training.config import RunConfig, with_absolute_paths
 from cs336.training.distributed import part_here, processes
 from cs336.training.loop import Run, say_nothing
@@ -23,6 +24,8 @@ class Rehearsal:
     parameters: int
     state_bytes: int
     """Of weights, their gradients and what the optimizer remembers, in one process."""
+    expected_bytes: int
+    """The most in a step by the accounting's formulas, activations included, in one process."""
     peak_bytes: int | None
     """The most that PyTorch held at once, activations included; None where it does not count (CPU, MPS)."""
     flops_per_step: int
@@ -58,6 +61,7 @@ def rehearse(config: RunConfig) -> Rehearsal:
             device=str(run.device),
             parameters=config.model.num_parameters(),
             state_bytes=sum(tensor.numel() * tensor.element_size() for tensor in kept),
+            expected_bytes=expected_bytes(config, world.size),
             peak_bytes=torch.cuda.max_memory_allocated(run.device) if on_cuda else None,
             flops_per_step=counter.get_total_flops() * world.size,
             tokens=config.training.steps * config.training.batch_size * config.model.context_length,
@@ -65,3 +69,16 @@ def rehearse(config: RunConfig) -> Rehearsal:
             seconds=row["seconds"] * config.training.steps,
             loss=row["loss"],
         )
+
+
+def expected_bytes(config: RunConfig, processes: int) -> int:
+    """Weights, gradients, optimizer and what waits for the backward pass of one part of a batch, in each process."""
+    training = config.training
+    memory = training_memory(
+        config.model,
+        counting="autograd",
+        dtype=training.dtype,
+        optimizer=config.optimizer.name,
+        devices=processes if training.parallel == "fsdp" else 1,
+    )
+    return memory.total(training.batch_size // training.grad_accumulation // processes)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from cs336.accounting import find_device
 from cs336.data.token_file import TokenFile
 from cs336.errors import CheckpointError, ConfigError
 from cs336.files import explained, whole_file
@@ -150,6 +151,16 @@ def choose_device(name: str, local_rank: int | None = None) -> torch.device:
             raise ConfigError(f"training.device is {name!r} for several processes; use cuda, and each takes its own")
         device = torch.device("cuda", local_rank)
     return device
+
+
+def peak_flops(device: torch.device, dtype: str) -> float | None:
+    """What the device can do in a second, by its data sheet; None where that is not known."""
+    if device.type != "cuda":
+        return None
+    try:
+        return find_device(torch.cuda.get_device_name(device)).peak(dtype)
+    except ConfigError:
+        return None
 
 
 def find_document_end(data: DataConfig, tokenizer: Tokenizer | None, files: Iterable[TokenFile]) -> int | None:
