@@ -16,6 +16,7 @@ import tomli_w
 from pydantic import TypeAdapter, ValidationError
 
 from cs336.config import ModelConfig, parse_value, preset
+from cs336.data import END_OF_TEXT
 from cs336.errors import ConfigError
 from cs336.files import explained
 
@@ -36,7 +37,7 @@ class DataConfig:
     """The tokenizer of all of them, copied into the run; needed for bits per byte and for generating."""
     document_masking: bool = False
     """No attention across the ends of documents."""
-    document_end: str = "<|endoftext|>"
+    document_end: str = END_OF_TEXT
     """The special token that ends a document."""
 
     @property
@@ -183,6 +184,8 @@ SECTIONS: dict[str, type] = {
 }
 """What a configuration is made of, by the names in a file."""
 
+_LIST_OF_TEXTS = "tuple[str, ...]"
+
 
 def load_config(path: str | Path | None, overrides: Mapping[str, str] | None = None) -> RunConfig:
     """Reads a TOML file, if given, and puts the overrides on top: ``{"model.d-model": "512"}``.
@@ -228,7 +231,9 @@ def make_config(raw: Mapping[str, Any]) -> RunConfig:
     try:
         return TypeAdapter(RunConfig).validate_json(json.dumps(sections, default=str), strict=True)
     except ValidationError as error:
-        raise ConfigError("; ".join(_explain(detail) for detail in error.errors())) from error
+        # Of a key that may be a text or a list, only that it is no text.
+        details = [detail for detail in error.errors() if _LIST_OF_TEXTS not in detail["loc"]]
+        raise ConfigError("; ".join(map(_explain, details))) from error
 
 
 def to_toml(config: RunConfig) -> str:
@@ -279,7 +284,7 @@ def _refuse_unknown(given: Mapping[str, Any], known: Any, what: str) -> None:
 
 
 def _explain(detail: Any) -> str:
-    where = ".".join(str(part) for part in detail["loc"] if part != "ModelConfig")
+    where = ".".join(str(part) for part in detail["loc"] if part not in ("ModelConfig", "str"))
     if detail["type"] == "missing" and where in SECTIONS:
         preset_too = " or --preset NAME" if where == "model" else ""
         return f"the section {where} is missing; set its keys in the file or with --{where}.KEY VALUE{preset_too}"
