@@ -35,7 +35,7 @@ test-python: $(VENV)/.built $(VENV)/.dev
 	$(BIN)/pytest
 
 test-slow: $(VENV)/.built $(VENV)/.dev ## the Python tests that take longer
-	@$(INSTALL) -r pyproject.toml --extra ray
+	@$(INSTALL) -r pyproject.toml --extra ray --extra tensorboard --extra wandb
 	$(BIN)/pytest -m "slow and not gpu"
 
 lint: $(VENV)/.built $(VENV)/.dev ## formatters in check mode, clippy, ruff, mypy, stubtest

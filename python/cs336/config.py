@@ -39,10 +39,11 @@ class ModelConfig:
     vocab_size: int
     """Rows of the embedding table: the greatest token id + 1."""
     context_length: int
-    """The most tokens the model sees at once."""
+    """The most tokens the model sees at once. [tokens]"""
     d_model: int
     """Width of the residual stream."""
     num_layers: int
+    """Blocks, one after the other."""
     num_heads: int
     """Attention heads a layer; each is d_model / num_heads wide."""
     d_ff: int | None = None
@@ -51,12 +52,16 @@ class ModelConfig:
     positions: Positions = "rope"
     """How the model knows the order of tokens: added embeddings, rotated queries and keys, or not at all."""
     rope_theta: float = 10000.0
+    """rope: pair k of d turns by theta^(-2k/d) a position."""
     ffn: FeedForwardKind = "swiglu"
+    """The feed-forward layer: one activation between two matrices, or swiglu, gated by a third."""
     norm: NormKind = "rms"
+    """rms: scaled to a root mean square of 1. layer: mean taken away first."""
     norm_placement: NormPlacement = "pre"
     """pre: before each sublayer, and once before the head. post: after each residual addition, as in the first
     Transformer; the last block ends with a norm, so there is none before the head. none: no norms."""
     norm_eps: float = 1e-5
+    """Added to the mean square under the root."""
     bias: bool = False
     """Biases in the linear layers (but not the head) and in LayerNorm."""
     parallel: bool = False
@@ -70,6 +75,7 @@ class ModelConfig:
     qk_norm: bool = False
     """RMSNorm over each head's queries and keys, before RoPE."""
     init: Initialization = "course"
+    """course: variance 2 / (in + out). gpt2: standard deviation 0.02, less where it adds to the residual stream."""
     attention: AttentionKind = "sdpa"
     """sdpa: PyTorch's fused kernel. reference: the formula written out, for tests and for reading."""
 

@@ -25,6 +25,7 @@ __all__ = [
     "TokenIdError",
     "UnrepresentableError",
     "VocabularyError",
+    "WorkerError",
 ]
 
 
@@ -98,6 +99,10 @@ class CheckpointError(Cs336Error, ValueError):
 
 class NonFiniteLossError(Cs336Error, ArithmeticError):
     """The loss became NaN or infinite."""
+
+
+class WorkerError(Cs336Error, RuntimeError):
+    """Another process of the same run has failed."""
 
 
 class MissingDependencyError(Cs336Error, ImportError):

@@ -103,7 +103,7 @@ def whole_file(path: Path, sources: Iterable[str | os.PathLike[str]] = ()) -> It
     """
     check_target(path, sources)
     target = _followed(path)
-    aside = _beside(target)
+    aside = beside(target)
     with explained(path, aside):
         try:
             yield aside
@@ -118,7 +118,7 @@ def whole_file(path: Path, sources: Iterable[str | os.PathLike[str]] = ()) -> It
 @contextmanager
 def whole_folder(path: Path) -> Iterator[Path]:
     """The like for a folder, which must not exist yet."""
-    aside = _beside(path)
+    aside = beside(path)
     with explained(path, aside):
         try:
             aside.mkdir()
@@ -158,7 +158,8 @@ def _followed(path: Path) -> Path:
     return Path(os.path.realpath(path)) if path.is_symlink() else path
 
 
-def _beside(path: Path) -> Path:
+def beside(path: Path) -> Path:
+    """A name for what is not finished yet, or no longer: `remove_leftovers` removes it after a crash."""
     # A new name each time, so that two writers of one file never share it. Not by tempfile, whose files only their
     # owner may read.
     return path.with_name(f"{_ASIDE}{secrets.token_hex(4)}-{path.name}")

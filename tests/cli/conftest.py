@@ -71,3 +71,18 @@ def workshop(tmp_path_factory: pytest.TempPathFactory) -> Path:
     assert done.returncode == 0, done.stderr
     (folder / "printed.txt").write_text(done.stdout + done.stderr, encoding="utf-8")
     return folder
+
+
+@pytest.fixture
+def one_line_error(cs336: Command) -> Callable[..., str]:
+    """Calls the command, expects one line of error, and gives the line."""
+
+    def fails(*words: str | Path) -> str:
+        done = cs336(*words)
+        assert done.returncode not in (0, None), done.stdout
+        assert done.stderr.startswith("error: "), done.stderr
+        assert done.stderr.count("\n") == 1, done.stderr
+        assert "--debug" not in done.stderr, f"nobody has foreseen this: {done.stderr}"
+        return str(done.stderr)
+
+    return fails

@@ -92,21 +92,6 @@ def test_stories_are_the_same_on_the_screen_and_in_a_file(cs336, tmp_path):
     assert len(screen.encode()) >= 5000
 
 
-@pytest.fixture
-def one_line_error(cs336):
-    """Calls the command, expects one line of error, and gives the line."""
-
-    def fails(*words: str | Path) -> str:
-        done = cs336(*words)
-        assert done.returncode not in (0, None), done.stdout
-        assert done.stderr.startswith("error: "), done.stderr
-        assert done.stderr.count("\n") == 1, done.stderr
-        assert "--debug" not in done.stderr, f"nobody has foreseen this: {done.stderr}"
-        return str(done.stderr)
-
-    return fails
-
-
 BAD_TRAINING = {
     "missing file": (["none.txt"], "none.txt"),
     "empty file": (["empty.txt"], "no text"),

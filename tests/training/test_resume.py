@@ -9,14 +9,20 @@ import random
 import signal
 import subprocess
 import sys
+import threading
+from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
-from runs import assert_same_end, changed
+import torch
+from runs import assert_same_end, changed, rows_of
 
 from cs336 import files
-from cs336.training import make_config, to_toml, train
+from cs336.errors import CheckpointError, ConfigError, DataError
+from cs336.training import load_config, load_run, loop, make_config, to_toml, train
 from cs336.training.checkpoint import checkpoints
 
 
@@ -134,3 +140,136 @@ def test_without_a_whole_checkpoint_a_run_begins_again_and_says_so(raw: dict[str
     train(config, tmp_path / "run", resume=True, report=seen.append)
     assert "beginning again" in [row["warning"] for row in seen if "warning" in row][-1]
     assert_same_end(tmp_path / "run", tmp_path / "whole")
+
+
+def test_the_random_states_of_python_numpy_and_torch_go_on(raw: dict[str, Any], tmp_path: Path) -> None:
+    config = make_config(raw)
+
+    def train_and_draw(run: str, *, resume: bool, until: int) -> list[tuple[float, float, float]]:
+        drawn = {}
+
+        def draw(row: dict[str, Any]) -> None:
+            if "loss" in row:
+                drawn[row["step"]] = (random.random(), float(np.random.standard_normal()), float(torch.rand(())))
+                if row["step"] == until:
+                    crash()
+
+        with pytest.raises(CrashError) if until < 12 else nullcontext():
+            train(config, tmp_path / run, resume=resume, report=draw)
+        return [drawn[step] for step in range(9, 13) if step in drawn]
+
+    whole = train_and_draw("whole", resume=False, until=99)
+    train_and_draw("broken", resume=False, until=10)
+    random.seed(99)
+    np.random.seed(99)
+    assert train_and_draw("broken", resume=True, until=99) == whole
+    assert_same_end(tmp_path / "broken", tmp_path / "whole")
+
+
+def test_changes_are_refused_by_name_and_recorded_when_accepted(raw: dict[str, Any], tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    train(make_config(raw), run)
+    longer = make_config(changed(changed(raw, "training", steps=16), "optimizer", lr=0.02))
+    with pytest.raises(
+        ConfigError, match=r"training.steps \(12 there, 16 now\), optimizer.lr \(0.01 there, 0.02 now\)"
+    ):
+        train(longer, run, resume=True)
+    before = (run / "config.toml").read_bytes()
+    wider = make_config(changed(raw, "model", d_model=32))
+    with pytest.raises(CheckpointError, match="does not hold the weights of this model"):
+        train(wider, run, resume=True, accept_changes=True)
+    assert (run / "config.toml").read_bytes() == before
+    said: list[dict[str, Any]] = []
+    result = train(longer, run, resume=True, accept_changes=True, report=said.append)
+    assert result.step == 16
+    assert said[1]["warning"] == "from step 13 on, optimizer.lr is 0.02 and no longer 0.01"
+    assert load_config(run / "config.toml").training.steps == 16
+    rows = [json.loads(line) for line in (run / "config-changes.jsonl").read_text("utf-8").splitlines()]
+    assert rows[0] == {"after_step": 12, "key": "training.steps", "old": 12, "new": 16}
+    assert [row["step"] for row in rows_of(run) if "loss" in row] == list(range(1, 17))
+
+
+def test_tokens_are_counted_by_what_was_drawn(raw: dict[str, Any], tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    train(make_config(raw), run)
+    raw = changed(changed(raw, "training", steps=14, batch_size=6), "data", train=[raw["data"]["train"]] * 2)
+    with pytest.raises(ConfigError, match=r"data\.train .*training\.batch_size \(4 there, 6 now\)"):
+        train(make_config(raw), run, resume=True)
+    train(make_config(changed(raw, "data", weights=[1.0, 1.0])), run, resume=True, accept_changes=True)
+    assert [row["tokens"] for row in rows_of(run) if "loss" in row][10:] == [11 * 32, 12 * 32, 432, 480]
+
+
+def test_relative_paths_are_found_from_another_folder(
+    raw: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    relative = make_config(raw | {"data": {"train": "train.npy", "valid": "valid.npy"}})
+    train(relative, "run")
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    train(load_config(tmp_path / "run/config.toml"), tmp_path / "run", resume=True)
+
+
+def test_training_goes_on_while_a_checkpoint_is_written(
+    raw: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = make_config(changed(raw, "training", eval_every=12))
+    real, may_write = loop.write_checkpoint, threading.Event()
+
+    def slow(folder: Path, snapshot: Any, keep_last: int) -> Path:
+        assert may_write.wait(30)
+        return real(folder, snapshot, keep_last)
+
+    def report(row: dict[str, Any]) -> None:
+        if row["step"] == 7:  # three steps after the checkpoint that is not written yet, just before the next
+            assert not checkpoints(tmp_path / "run/checkpoints")
+            may_write.set()
+            crash()
+
+    monkeypatch.setattr(loop, "write_checkpoint", slow)
+    with pytest.raises(CrashError):
+        train(config, tmp_path / "run", report=report)
+    monkeypatch.undo()
+    assert [path.name for path in checkpoints(tmp_path / "run/checkpoints")] == ["step-00000004"]
+    train(config, tmp_path / "run", resume=True)  # from a copy of step 4, though training had gone on
+    train(config, tmp_path / "whole")
+    assert_same_end(tmp_path / "run", tmp_path / "whole")
+
+
+def test_a_really_full_disk_names_the_checkpoint(
+    raw: dict[str, Any], tmp_path: Path, on_a_full_disk: Callable[[Callable[[], Any]], Any]
+) -> None:
+    config = make_config(raw)
+    with pytest.raises(OSError, match=r"File too large.*step-00000004"):
+        on_a_full_disk(lambda: train(config, tmp_path / "run"))
+    assert list((tmp_path / "run/checkpoints").iterdir()) == []
+    train(config, tmp_path / "run", resume=True)
+    train(config, tmp_path / "whole")
+    assert_same_end(tmp_path / "run", tmp_path / "whole")
+
+
+def test_the_best_weights_are_verified(raw: dict[str, Any], tmp_path: Path) -> None:
+    train(make_config(raw), tmp_path / "run")
+    best = tmp_path / "run/best.safetensors"
+    load_run(tmp_path / "run", which="best", device="cpu")
+    content = bytearray(best.read_bytes())
+    content[-1] ^= 1
+    best.write_bytes(content)
+    with pytest.raises(CheckpointError, match=r"best\.safetensors is damaged"):
+        load_run(tmp_path / "run", which="best", device="cpu")
+
+
+def test_other_tokens_under_the_same_name_are_refused(raw: dict[str, Any], tmp_path: Path) -> None:
+    config = make_config(raw)
+    with pytest.raises(CrashError):
+        train(config, tmp_path / "run", report=stop_at(6, crash))
+    path = tmp_path / "train.npy"
+    content = path.read_bytes()
+    path.write_bytes(content[:-100])
+    with pytest.raises(DataError, match=r"train\.npy is not a whole \.npy file"):
+        train(config, tmp_path / "run", resume=True)
+    np.save(path, np.load(tmp_path / "valid.npy"))
+    with pytest.raises(DataError, match=r"train\.npy is not the file that .*step-00000004 was trained on"):
+        train(config, tmp_path / "run", resume=True)
+    path.write_bytes(content)
+    assert train(config, tmp_path / "run", resume=True).step == 12

@@ -3,16 +3,20 @@ from __future__ import annotations
 import dataclasses
 import io
 import json
+import os
+import signal
 import subprocess
 import sys
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from runs import CLOCK, MODEL, changed, rows_of
+from runs import CLOCK, MODEL, assert_same_end, changed, rows_of
 
+from cs336.data import get_batch
 from cs336.errors import CheckpointError, ConfigError, DataError, NonFiniteLossError
 from cs336.optim import AdamW
 from cs336.training import (
@@ -20,12 +24,14 @@ from cs336.training import (
     load_checkpoint,
     load_config,
     load_run,
+    loop,
     make_config,
     save_checkpoint,
     to_toml,
     train,
 )
 from cs336.training.config import RunConfig
+from cs336.training.precision import LossScale
 
 
 def test_accumulation_equals_the_large_batch(raw: dict[str, Any], tmp_path: Path) -> None:
@@ -73,8 +79,6 @@ def test_it_learns(raw: dict[str, Any], tmp_path: Path) -> None:
 def test_a_bad_loss_stops_before_the_weights(
     raw: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from cs336.training import loop
-
     calls = []
 
     def poisoned(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
@@ -83,9 +87,146 @@ def test_a_bad_loss_stops_before_the_weights(
         return loss * float("nan") if len(calls) == 6 else loss
 
     monkeypatch.setattr(loop, "cross_entropy", poisoned)
-    with pytest.raises(NonFiniteLossError, match=r"step 6: .*step-00000004"):
-        train(make_config(raw), tmp_path / "run")
+    config = make_config(raw)
+    with pytest.raises(NonFiniteLossError, match=r"step 6: .*bad-batch-00000006\.json.*step-00000004"):
+        train(config, tmp_path / "run")
     assert [row["step"] for row in rows_of(tmp_path / "run") if "loss" in row] == [1, 2, 3, 4, 5]
+    bad = json.loads((tmp_path / "run/bad-batch-00000006.json").read_text("utf-8"))
+    tokens = np.load(raw["data"]["train"])
+    inputs, _ = get_batch(tokens, 4, 8, "cpu", rng=np.random.default_rng([0, 6]))
+    assert [place["file"] for place in bad["sequences"]] == [raw["data"]["train"]] * 4
+    found = np.stack([tokens[place["first_token"] :][:8] for place in bad["sequences"]])
+    assert found.tolist() == inputs.tolist()
+
+
+def test_float16_steps_over_gradients_that_overflow(
+    raw: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = make_config(changed(raw, "training", dtype="float16", steps=24))
+    whole, run = tmp_path / "whole", tmp_path / "run"
+
+    class Eager(LossScale):
+        """Doubles so often that it overflows again and again."""
+
+        def __init__(self, dtype: torch.dtype) -> None:
+            super().__init__(dtype, patience=1)
+
+    monkeypatch.setattr(loop, "LossScale", Eager)
+    train(config, whole)
+    rows = [row for row in rows_of(whole) if "loss" in row]
+    left_out = [row for row in rows if row["grad_norm"] is None]
+    assert 0 < len(left_out) < 12
+    for before, row in pairwise(rows):
+        assert row["loss_scale"] == before["loss_scale"] * (0.5 if row["grad_norm"] is None else 2)
+    assert rows[-1]["loss"] < rows[0]["loss"]
+
+    def stop(row: dict[str, Any]) -> None:
+        if row["step"] == left_out[-1]["step"] - 1:  # at a scale that a new run would not have
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    train(config, run, report=stop)
+    train(config, run, resume=True)
+    assert_same_end(run, whole)
+
+
+def test_a_scale_is_not_blamed_for_a_bad_loss() -> None:
+    scale = LossScale(torch.float16)
+    halvings = 0
+    while scale.shrink():
+        halvings += 1
+    assert (halvings, scale.value) == (16, 1.0)
+    assert not LossScale(torch.float32).shrink()
+
+
+def test_tf32_needs_cuda(raw: dict[str, Any], tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"training\.dtype tf32 .*use float32"):
+        train(make_config(changed(raw, "training", dtype="tf32")), tmp_path / "run")
+
+
+def test_deterministic_kernels_are_asked_for(
+    raw: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG", raising=False)
+    seen = []
+    for name, deterministic in (("one", True), ("two", False)):
+        config = make_config(changed(raw, "training", deterministic=deterministic))
+        train(config, tmp_path / name, report=lambda row: seen.append(torch.are_deterministic_algorithms_enabled()))
+    assert seen == [True] * 15 + [False] * 15
+    assert os.environ["CUBLAS_WORKSPACE_CONFIG"] == ":4096:8"
+
+
+def test_processes_that_nobody_has_started_are_named(
+    raw: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "4")
+    monkeypatch.delenv("RANK", raising=False)
+    with pytest.raises(ConfigError, match=r"4 processes, but RANK.* not set; start them with torchrun"):
+        train(make_config(raw), tmp_path / "run")
+
+
+def write_sidecar(path: Path, vocabulary_hash: str, special_tokens: dict[str, int]) -> None:
+    tokens = np.load(path)
+    sidecar = {
+        "format": "cs336-tokens", "version": 1, "dtype": "uint16", "tokens": len(tokens), "vocab_size": 16,
+        "vocabulary_hash": vocabulary_hash, "documents": 1, "source": [], "special_tokens": special_tokens,
+    }  # fmt: skip
+    path.with_name(f"{path.name}.json").write_text(json.dumps(sidecar), encoding="utf-8")
+
+
+def test_tokens_of_two_tokenizers_are_refused_by_their_hashes(raw: dict[str, Any], tmp_path: Path) -> None:
+    write_sidecar(tmp_path / "train.npy", "aa" * 32, {})
+    write_sidecar(tmp_path / "valid.npy", "bb" * 32, {})
+    with pytest.raises(DataError, match=r"valid\.npy was encoded with another tokenizer than .*train\.npy.*bbbb.*aaaa"):
+        train(make_config(raw), tmp_path / "run")
+
+
+def test_documents_are_kept_apart_in_training_and_evaluation(
+    raw: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    raw = raw | {"model": MODEL}
+    masked = changed(raw, "data", document_masking=True)
+    with pytest.raises(ConfigError, match=r"id of '<\|endoftext\|>'"):
+        train(make_config(masked), tmp_path / "run")
+    write_sidecar(tmp_path / "train.npy", "aa" * 32, {"<|endoftext|>": 3})
+    train(make_config(masked), tmp_path / "masked")
+    train(make_config(raw), tmp_path / "plain")
+    for one, other in zip(rows_of(tmp_path / "masked"), rows_of(tmp_path / "plain"), strict=True):
+        assert one["step"] == other["step"]
+        key = "loss" if "loss" in one else "valid_loss"
+        assert one[key] != other[key]
+    model, _, _ = load_run(tmp_path / "masked", device="cpu")
+    tokens = np.load(raw["data"]["valid"])
+    result = evaluate(model, tokens, context_length=8, batch_size=4, batches=2, document_end=3)
+    last = [row for row in rows_of(tmp_path / "masked") if "valid_loss" in row][-1]
+    assert result.document_masking
+    assert (result.loss, 8) == (last["valid_loss"], last["context_length"])
+
+
+def test_evaluation_at_another_context_length(raw: dict[str, Any], tmp_path: Path) -> None:
+    train(make_config(changed(raw, "training", eval_context_length=4)), tmp_path / "run")
+    last = [row for row in rows_of(tmp_path / "run") if "valid_loss" in row][-1]
+    model, _, _ = load_run(tmp_path / "run", device="cpu")
+    tokens = np.load(raw["data"]["valid"])
+    assert last["context_length"] == 4
+    assert last["valid_loss"] == evaluate(model, tokens, context_length=4, batch_size=4, batches=2).loss
+    with pytest.raises(ConfigError, match=r"training\.eval_context_length is 9, .*8 tokens"):
+        make_config(changed(raw, "training", eval_context_length=9))
+
+
+@pytest.mark.parametrize("order", ["random", "epochs"])
+def test_several_files_go_on_where_they_were(raw: dict[str, Any], tmp_path: Path, order: str) -> None:
+    np.save(tmp_path / "more.npy", np.load(raw["data"]["train"])[:500])
+    files = [raw["data"]["train"], str(tmp_path / "more.npy")]
+    config = make_config(changed(raw, "data", train=files, weights=[1.0, 2.0], order=order))
+
+    def stop(row: dict[str, Any]) -> None:
+        if row["step"] == 7:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    train(config, tmp_path / "whole")
+    train(config, tmp_path / "run", report=stop)
+    train(config, tmp_path / "run", resume=True)
+    assert_same_end(tmp_path / "run", tmp_path / "whole")
 
 
 def test_what_cannot_be_trained_is_refused_and_leaves_nothing(raw: dict[str, Any], tmp_path: Path) -> None:

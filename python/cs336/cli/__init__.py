@@ -20,6 +20,8 @@ _COMMANDS = {
     "tokenizer": ("cs336.cli.tokenizer", "Train and use byte-level BPE tokenizers."),
     "account": ("cs336.cli.account", "Count parameters, FLOPs, memory and time of a model."),
     "train": ("cs336.cli.train", "Train a language model, or go on with a run."),
+    "config": ("cs336.cli.config", "List every key of a run's configuration."),
+    "plot": ("cs336.cli.plot", "Draw the losses of runs into one picture."),
     "eval": ("cs336.cli.eval", "Measure how well a run's model predicts text."),
     "generate": ("cs336.cli.generate", "Let a run's model write text."),
 }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import click
 
@@ -29,7 +29,7 @@ from cs336.training import load_run
 def command(
     run: Path,
     prompt: str,
-    which: Literal["last", "best"],
+    which: str,
     no_cache: bool,
     device: str,
     as_json: bool,

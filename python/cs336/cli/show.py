@@ -13,10 +13,10 @@ import click
 
 which_option = click.option(
     "--which",
-    type=click.Choice(["last", "best"]),
+    metavar="last|best|STEP",
     default="last",
     show_default=True,
-    help="The weights of the last checkpoint, or those with the lowest validation loss.",
+    help="Weights of the last checkpoint, those with the lowest validation loss, or of the checkpoint of a step.",
 )
 device_option = click.option(
     "--device", default="auto", show_default=True, help="cpu, cuda, cuda:1, mps; auto takes a GPU if there is one."

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import shlex
+import sys
 from pathlib import Path
 
 import click
 
+from cs336.bars import clock
 from cs336.cli.options import PATH, parse_overrides
 from cs336.cli.show import json_option, progress_bar, show
-from cs336.training import RunConfig, TrainResult, load_config
+from cs336.training import RunConfig, TrainResult, load_config, rehearse, to_toml
 from cs336.training import train as run_training
 from cs336.training.metrics import Row
 from cs336.training.run import RunFolder
@@ -20,7 +23,12 @@ from cs336.training.run import RunFolder
 @click.option("--config", "config_path", type=PATH, help="A TOML file with those sections.")
 @click.option("--preset", help="A known model: tinystories-2025, gpt2-small, ...")
 @click.option("--run", "run_dir", type=PATH, help="The folder of a new run.")
-@click.option("--resume", type=PATH, help="The folder of a run to go on with.")
+@click.option("--resume", type=PATH, help="The folder of a run to go on with; its configuration is in it.")
+@click.option("--accept-changes", is_flag=True, help="With --resume: go on with other values, given as options.")
+@click.option(
+    "--dry-run", is_flag=True, help="Print what would be done, take two steps to see what they cost; write nothing."
+)
+@click.option("--deterministic", is_flag=True, help="Only kernels that give the same bits every time.")
 @json_option
 @click.pass_context
 def command(
@@ -29,6 +37,9 @@ def command(
     preset: str | None,
     run_dir: Path | None,
     resume: Path | None,
+    accept_changes: bool,
+    dry_run: bool,
+    deterministic: bool,
     as_json: bool,
 ) -> None:
     """Train a language model on token files, or go on with a run.
@@ -41,28 +52,75 @@ def command(
                  --data.train train.npy --data.valid valid.npy \\
                  --data.tokenizer tokenizer.json --model.vocab-size 2000
              cs336 train --resume runs/first
+             torchrun --nproc-per-node 8 -m -- cs336 train --resume runs/first
     """
     overrides = parse_overrides(ctx.args)
+    if deterministic:
+        overrides["training.deterministic"] = "true"
     if resume is not None:
-        if config_path is not None or preset is not None or run_dir is not None or overrides:
-            raise click.UsageError("--resume takes the configuration from the run; give nothing else")
+        if dry_run:
+            raise click.UsageError(
+                "--dry-run is for a new run; give its configuration, as with --config RUN/config.toml"
+            )
+        if config_path is not None or preset is not None or run_dir is not None:
+            raise click.UsageError(
+                "--resume takes the configuration from the run; give none of --config, --preset, --run"
+            )
         folder = RunFolder(resume)
         folder.check()
-        result = train_with_progress(load_config(folder.config), resume, resume=True, quiet=as_json)
+        config = load_config(folder.config, overrides)
+        result = train_with_progress(config, resume, resume=True, accept_changes=accept_changes, quiet=as_json)
     else:
-        if run_dir is None:
-            raise click.UsageError("name the folder of the new run with --run, or a run to go on with --resume")
+        if accept_changes:
+            raise click.UsageError("--accept-changes is for --resume; a new run takes any configuration")
         if preset is not None:
             overrides["model.preset"] = preset
+        if dry_run:
+            show_rehearsal(load_config(config_path, overrides), as_json=as_json)
+            return
+        if run_dir is None:
+            raise click.UsageError("name the folder of the new run with --run, or a run to go on with --resume")
         result = train_with_progress(load_config(config_path, overrides), run_dir, quiet=as_json)
-    show({**dataclasses.asdict(result), "run": str(result.run)}, as_json=as_json)
-    if not as_json:
-        click.echo(next_step(result))
+    if is_first_process():
+        show({**dataclasses.asdict(result), "run": str(result.run)}, as_json=as_json)
+        if not as_json:
+            click.echo(next_step(result))
     if result.interrupted:
         ctx.exit(130)
 
 
-def train_with_progress(config: RunConfig, run_dir: Path, *, resume: bool = False, quiet: bool = False) -> TrainResult:
+def show_rehearsal(config: RunConfig, *, as_json: bool) -> None:
+    """Prints the resolved configuration, and what two steps of it have shown."""
+    found = dataclasses.asdict(rehearse(config))
+    if not is_first_process():
+        return
+    if as_json:
+        show({"config": dataclasses.asdict(config), **found}, as_json=True)
+        return
+    click.echo(to_toml(config))
+    readable = {
+        "device": found["device"],
+        "parameters": found["parameters"],
+        "weights, gradients, optimizer": f"{found['state_bytes'] / 1e6:,.1f} MB",
+        "memory expected": f"{found['expected_bytes'] / 1e6:,.1f} MB",
+        "memory measured": f"{found['peak_bytes'] / 1e6:,.1f} MB" if found["peak_bytes"] else "unknown",
+        "FLOPs a step": f"{found['flops_per_step']:.3g}",
+        "tokens": found["tokens"],
+        "time a step": f"{found['seconds_per_step']:.3g} s",
+        "time expected": f"{clock(found['seconds'])} and evaluations",
+        "loss of the second step": found["loss"],
+    }
+    show(readable, as_json=False)
+
+
+def is_first_process() -> bool:
+    """Whether this is the one process that prints, of those that torchrun has started."""
+    return os.environ.get("RANK", "0") == "0"
+
+
+def train_with_progress(
+    config: RunConfig, run_dir: Path, *, resume: bool = False, accept_changes: bool = False, quiet: bool = False
+) -> TrainResult:
     """Trains with a live line of loss and speed, and prints each evaluation."""
     with progress_bar("training", config.training.steps) as advance:
         speed = 0.0
@@ -71,14 +129,26 @@ def train_with_progress(config: RunConfig, run_dir: Path, *, resume: bool = Fals
             nonlocal speed
             if "loss" in row:
                 speed = 0.9 * speed + 0.1 * row["tokens_per_second"] if speed else row["tokens_per_second"]
-                advance(row["step"], f"loss {row['loss']:.3f}, {speed:,.0f} tokens/s")
+                share = "" if row["mfu"] is None else f", MFU {row['mfu']:.0%}"
+                advance(row["step"], f"loss {row['loss']:.3f}, {speed:,.0f} tokens/s{share}{memory_used()}")
             elif "warning" in row:
                 click.echo(f"warning: {row['warning']}", err=True)
             elif not quiet:
                 bits = f", {row['bits_per_byte']:.3f} bits a byte" if row["bits_per_byte"] is not None else ""
                 click.echo(f"step {row['step']:>6}: validation loss {row['valid_loss']:.4f}{bits}", err=True)
 
-        return run_training(config, run_dir, resume=resume, report=report)
+        return run_training(config, run_dir, resume=resume, accept_changes=accept_changes, report=report)
+
+
+def memory_used() -> str:
+    """The most memory so far, as the live line shows it: of the GPU, else of the process; nothing where unknown."""
+    if "torch" in sys.modules and sys.modules["torch"].cuda.is_initialized():
+        return f", {sys.modules['torch'].cuda.max_memory_allocated() / 1e9:.2f} GB"
+    if sys.platform != "linux":
+        return ""
+    import resource
+
+    return f", {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9:.2f} GB"
 
 
 def next_step(result: TrainResult) -> str:

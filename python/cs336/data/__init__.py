@@ -8,15 +8,18 @@ from typing import TYPE_CHECKING, Any
 from cs336.extra import needs_extra
 
 if TYPE_CHECKING:
-    from cs336.data.batches import get_batch, sequential_batches
+    from cs336.data.batches import document_mask, get_batch, sequential_batches
+    from cs336.data.sampler import Sampler
     from cs336.data.storyteller import stories, write_stories
     from cs336.data.token_file import TokenFile, TokenFileInfo, check_tokens, open_tokens
 
 __all__ = [
     "END_OF_TEXT",
+    "Sampler",
     "TokenFile",
     "TokenFileInfo",
     "check_tokens",
+    "document_mask",
     "get_batch",
     "open_tokens",
     "sequential_batches",
@@ -29,9 +32,11 @@ END_OF_TEXT = "<|endoftext|>"
 
 # Stories need neither NumPy nor torch, token files no torch: each name is imported when it is used.
 _HOME = {
+    "Sampler": "sampler",
     "TokenFile": "token_file",
     "TokenFileInfo": "token_file",
     "check_tokens": "token_file",
+    "document_mask": "batches",
     "get_batch": "batches",
     "open_tokens": "token_file",
     "sequential_batches": "batches",

@@ -38,7 +38,7 @@ def get_batch(
         rng = np.random.default_rng()
     starts = rng.integers(0, len(tokens) - context_length, size=batch_size)
     windows = tokens[starts[:, None] + np.arange(context_length + 1)].astype(np.int64)
-    return _to_device(windows[:, :-1], device), _to_device(windows[:, 1:], device)
+    return to_device(windows[:, :-1], device), to_device(windows[:, 1:], device)
 
 
 def sequential_batches(
@@ -57,10 +57,10 @@ def sequential_batches(
         start = first * context_length
         span = tokens[start : start + rows * context_length + 1].astype(np.int64)
         shape = (rows, context_length)
-        yield _to_device(span[:-1].reshape(shape), device), _to_device(span[1:].reshape(shape), device)
+        yield to_device(span[:-1].reshape(shape), device), to_device(span[1:].reshape(shape), device)
     rest = tokens[whole * context_length :].astype(np.int64)
     if len(rest) > 1:
-        yield _to_device(rest[None, :-1], device), _to_device(rest[None, 1:], device)
+        yield to_device(rest[None, :-1], device), to_device(rest[None, 1:], device)
 
 
 def check_length(tokens: Tokens, context_length: int) -> None:
@@ -78,7 +78,19 @@ def _check_shape(batch_size: int, context_length: int) -> None:
             raise DataError(f"{name} is {size}; it must be at least 1")
 
 
-def _to_device(array: np.ndarray, device: str | torch.device) -> Tensor:
+def document_mask(token_ids: Tensor, document_end: int) -> Tensor:
+    """Which tokens may attend to which: (B, T) -> (B, 1, T, T), True for earlier ones of the same document.
+
+    The token that ends a document belongs to it.
+    """
+    ends = (token_ids == document_end).long()
+    documents = ends.cumsum(-1) - ends
+    same = documents[:, None, :, None] == documents[:, None, None, :]
+    return same.tril()
+
+
+def to_device(array: np.ndarray, device: str | torch.device) -> Tensor:
+    """An array as a tensor there."""
     tensor = torch.from_numpy(np.ascontiguousarray(array))
     if torch.device(device).type == "cuda" and torch.cuda.is_available():
         # Pinned memory lets the copy run while the device computes.

@@ -69,13 +69,21 @@ class MultiheadSelfAttention(nn.Module):
         self.k_norm = RMSNorm(self.head_dim, norm_eps, device, dtype) if qk_norm else None
         self.rope = rope
 
-    def forward(self, x: Tensor, token_positions: Tensor | None = None, *, cache: LayerCache | None = None) -> Tensor:
+    def forward(
+        self,
+        x: Tensor,
+        token_positions: Tensor | None = None,
+        *,
+        cache: LayerCache | None = None,
+        mask: Tensor | None = None,
+    ) -> Tensor:
         """(B..., T, d_model) -> (B..., T, d_model).
 
         Args:
             x: T new tokens, after those in the cache.
             token_positions: (T) or (B..., T), for RoPE; None: 0, 1, 2, ..., going on from the cache.
             cache: earlier keys and values; the new ones are added to it. x must be (B, T, d_model) then.
+            mask: (B, 1, T, S), True where a query may attend; None: to all up to itself.
         """
         past = 0 if cache is None else cache.length
         q_BHTD = self._split_heads(self.q_proj(x))
@@ -88,7 +96,7 @@ class MultiheadSelfAttention(nn.Module):
                 token_positions = torch.arange(past, past + x.shape[-2], device=x.device)
             q_BHTD, k_BHTD = self.rope(q_BHTD, token_positions), self.rope(k_BHTD, token_positions)
         k_BHSD, v_BHSD = (k_BHTD, v_BHTD) if cache is None else cache.append(k_BHTD, v_BHTD)
-        out_BHTD = self._attend(q_BHTD, k_BHSD, v_BHSD, past)
+        out_BHTD = self._attend(q_BHTD, k_BHSD, v_BHSD, past, mask)
         out: Tensor = self.output_proj(out_BHTD.transpose(-3, -2).flatten(-2))  # (B, T, H D)
         return out
 
@@ -96,12 +104,15 @@ class MultiheadSelfAttention(nn.Module):
         """(B, T, H D) -> (B, H, T, D)."""
         return x.view(*x.shape[:-1], self.num_heads, self.head_dim).transpose(-3, -2)
 
-    def _attend(self, q_BHTD: Tensor, k_BHSD: Tensor, v_BHSD: Tensor, past: int) -> Tensor:
-        """Causal attention of the last T tokens over all S = past + T."""
+    def _attend(self, q_BHTD: Tensor, k_BHSD: Tensor, v_BHSD: Tensor, past: int, mask: Tensor | None) -> Tensor:
+        """Attention of the last T tokens over all S = past + T, causal where no mask says otherwise."""
         dropout = self.attn_pdrop if self.training else 0.0
         if self.attention == "reference":
-            mask_TS = _causal_mask(q_BHTD.shape[-2], k_BHSD.shape[-2], q_BHTD.device)
-            return scaled_dot_product_attention(q_BHTD, k_BHSD, v_BHSD, mask_TS, dropout)
+            if mask is None:
+                mask = _causal_mask(q_BHTD.shape[-2], k_BHSD.shape[-2], q_BHTD.device)
+            return scaled_dot_product_attention(q_BHTD, k_BHSD, v_BHSD, mask, dropout)
+        if mask is not None:
+            return F.scaled_dot_product_attention(q_BHTD, k_BHSD, v_BHSD, mask, dropout)
         # The kernel's is_causal lines up the first query with the first key, which is wrong after a cache; and a
         # single query may attend to everything.
         mask_needed = past > 0 and q_BHTD.shape[-2] > 1

@@ -46,11 +46,18 @@ class TransformerBlock(nn.Module):
         self.ffn = build_feed_forward(config, device, dtype)
         self.dropout = nn.Dropout(config.residual_pdrop)
 
-    def forward(self, x: Tensor, token_positions: Tensor | None = None, *, cache: LayerCache | None = None) -> Tensor:
+    def forward(
+        self,
+        x: Tensor,
+        token_positions: Tensor | None = None,
+        *,
+        cache: LayerCache | None = None,
+        mask: Tensor | None = None,
+    ) -> Tensor:
         """(..., T, d_model) -> (..., T, d_model); the arguments are those of the attention."""
 
         def attend(x: Tensor) -> Tensor:
-            out: Tensor = self.dropout(self.attn(x, token_positions, cache=cache))
+            out: Tensor = self.dropout(self.attn(x, token_positions, cache=cache, mask=mask))
             return out
 
         def feed(x: Tensor) -> Tensor:

@@ -79,11 +79,15 @@ class TransformerLM(nn.Module):
             elif parameter.dim() == 2:
                 nn.init.normal_(parameter, std=std)
 
-    def forward(self, token_ids_BT: Tensor, *, cache: KeyValueCache | None = None) -> Tensor:
+    def forward(
+        self, token_ids_BT: Tensor, *, cache: KeyValueCache | None = None, mask: Tensor | None = None
+    ) -> Tensor:
         """Return logits (B, T, V) for token ids (B, T).
 
         With a cache (see `new_cache`) the ids are the next T tokens after those it has seen, and are added to it; the
-        logits are the same as without it, up to rounding. More tokens than `context_length` raise ConfigError.
+        logits are the same as without it, up to rounding. A mask (B, 1, T, T), True where a token may attend, takes the
+        place of the causal one; `cs336.data.document_mask` makes one that keeps documents apart. More tokens than
+        `context_length` raise ConfigError.
         """
         past = 0 if cache is None else cache.length
         end = past + token_ids_BT.shape[-1]
@@ -98,7 +102,7 @@ class TransformerLM(nn.Module):
             x_BTD = x_BTD + self.position_embeddings(positions_T)
         x_BTD = self.dropout(x_BTD)
         for index, layer in enumerate(self.layers):
-            x_BTD = layer(x_BTD, positions_T, cache=None if cache is None else cache.layers[index])
+            x_BTD = layer(x_BTD, positions_T, cache=None if cache is None else cache.layers[index], mask=mask)
         x_BTD = self.ln_final(x_BTD)
         head = self.token_embeddings if self.lm_head is None else self.lm_head
         return F.linear(x_BTD, head.weight)

@@ -17,12 +17,14 @@ with needs_extra("cs336.training"):
     )
     from cs336.training.evaluate import EvalResult, evaluate
     from cs336.training.loop import TrainResult, train
+    from cs336.training.rehearsal import Rehearsal, rehearse
     from cs336.training.run import load_run
 
 __all__ = [
     "DataConfig",
     "EvalResult",
     "OptimizerConfig",
+    "Rehearsal",
     "RunConfig",
     "TrainResult",
     "TrainingConfig",
@@ -31,6 +33,7 @@ __all__ = [
     "load_config",
     "load_run",
     "make_config",
+    "rehearse",
     "save_checkpoint",
     "to_toml",
     "train",

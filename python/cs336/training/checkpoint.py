@@ -10,17 +10,33 @@ import pickle
 import re
 import shutil
 import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
 
 from cs336.errors import CheckpointError
-from cs336.files import explained, whole_file, whole_folder
+from cs336.files import beside, explained, whole_file, whole_folder
+from cs336.training.distributed import sharded_like
 
 WEIGHTS, STATE, MANIFEST = "model.safetensors", "state.pt", "manifest.json"
+FORMAT = 2
+NOTES = "cs336"
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """All that a run goes on from, on the CPU. Nothing in it knows how many processes there were."""
+
+    step: int
+    weights: dict[str, torch.Tensor]
+    """By their public names, whole."""
+    state: dict[str, Any]
+    """Optimizer by names of weights, random states by process, data position; see state.py."""
 
 
 def save_checkpoint(
@@ -52,35 +68,37 @@ def load_checkpoint(
         raise CheckpointError(f"{source} does not fit this model and optimizer: {error}") from error
 
 
-def save_run_checkpoint(
-    folder: Path,
-    step: int,
-    model: torch.nn.Module,
-    optimizers: list[torch.optim.Optimizer],
-    keep_last: int,
-) -> Path:
-    """Writes ``folder/step-XXXXXXXX`` with weights, optimizer state and random state, and removes the oldest ones."""
+def write_checkpoint(folder: Path, snapshot: Snapshot, keep_last: int) -> Path:
+    """Writes ``folder/step-XXXXXXXX`` and removes all but the last ones. It holds weights, state and checksums."""
     folder.mkdir(parents=True, exist_ok=True)
-    final = folder / f"step-{step:08d}"
+    final = folder / f"step-{snapshot.step:08d}"
     if final.exists():
-        shutil.rmtree(final)  # Only a damaged one is ever written again.
-    state = {
-        "step": step,
-        "optimizers": [optimizer.state_dict() for optimizer in optimizers],
-        "rng": torch.get_rng_state(),
-        "cuda_rng": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
-    }
+        _remove(final)  # Only a damaged one is ever written again.
     with whole_folder(final) as aside:
-        save_weights(aside / WEIGHTS, model)
-        _torch_save(state, aside / STATE)
+        write_weights(aside / WEIGHTS, snapshot.weights)
+        _torch_save(snapshot.state, aside / STATE)
         sums = {name: _checksum(aside / name) for name in (WEIGHTS, STATE)}
-        (aside / MANIFEST).write_text(json.dumps({"step": step, "sha256": sums}, indent=1), encoding="utf-8")
+        manifest = {"format": FORMAT, "step": snapshot.step, "sha256": sums}
+        (aside / MANIFEST).write_text(json.dumps(manifest, indent=1), encoding="utf-8")
     kept = [path for path in checkpoints(folder) if path.name <= final.name]
     for path in checkpoints(folder):
         # What is newer than this one was damaged and left behind when the run went back.
         if path not in kept[-keep_last:]:
-            shutil.rmtree(path)
+            _remove(path)
     return final
+
+
+def read_checkpoint(checkpoint: Path) -> Snapshot:
+    """Verifies a checkpoint and reads it; raises CheckpointError where it is damaged or of another format."""
+    verify(checkpoint)
+    with explained(checkpoint):
+        manifest = json.loads((checkpoint / MANIFEST).read_text("utf-8"))
+        if manifest.get("format") != FORMAT:
+            raise CheckpointError(
+                f"{checkpoint} is of format {manifest.get('format')!r}, and this version reads {FORMAT}; "
+                "go on with the version of cs336 that wrote it"
+            )
+        return Snapshot(int(manifest["step"]), _read_tensors(checkpoint / WEIGHTS), _torch_load(checkpoint / STATE))
 
 
 def checkpoints(folder: Path) -> list[Path]:
@@ -103,24 +121,18 @@ def verify(checkpoint: Path) -> None:
         raise CheckpointError(f"{checkpoint / damaged[0]} is damaged: its checksum is not the one it was saved with")
 
 
-def load_run_checkpoint(checkpoint: Path, model: torch.nn.Module, optimizers: list[torch.optim.Optimizer]) -> int:
-    """Verifies a checkpoint of a run and puts model, optimizers and random state back; returns its step."""
-    verify(checkpoint)
-    load_weights(checkpoint / WEIGHTS, model)
-    state = _torch_load(checkpoint / STATE)
-    for optimizer, saved in zip(optimizers, state["optimizers"], strict=True):
-        optimizer.load_state_dict(saved)
-    torch.set_rng_state(state["rng"])
-    if state["cuda_rng"] and torch.cuda.is_available():
-        torch.cuda.set_rng_state_all(state["cuda_rng"])
-    return int(state["step"])
-
-
 def save_weights(path: Path, model: torch.nn.Module) -> None:
     """Writes weights as safetensors under their public names; a tied head is stored once."""
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
+    write_weights(path, {name: tensor.detach().cpu() for name, tensor in model.state_dict().items()})
+
+
+def write_weights(path: Path, weights: Mapping[str, torch.Tensor], **about: object) -> None:
+    """Writes tensors with their checksum, and what else is to be said about them."""
+    tensors = {name: tensor.contiguous() for name, tensor in weights.items()}
+    # Under one name, because safetensors writes several in an order that changes from time to time.
+    notes = json.dumps({"sha256": _checksum_of(tensors), **about})
     try:
-        save_file(tensors, path)
+        save_file(tensors, path, metadata={NOTES: notes})
     except SafetensorError as error:
         # A full disk comes with its number in the text only.
         number = re.search(r"\(os error (\d+)\)", str(error))
@@ -131,12 +143,44 @@ def save_weights(path: Path, model: torch.nn.Module) -> None:
 
 def load_weights(path: Path, model: torch.nn.Module) -> None:
     """Reads weights into a model; raises CheckpointError where they are damaged or do not fit."""
+    fit(_read_tensors(path), model, path)
+
+
+def fit(weights: Mapping[str, torch.Tensor], model: torch.nn.Module, source: Path) -> None:
+    """Puts whole tensors into a model, which may be spread over processes."""
+    own = model.state_dict()
     try:
-        with explained(path):
-            tensors = load_file(path)
-        model.load_state_dict(tensors)
-    except (SafetensorError, RuntimeError) as error:
-        raise CheckpointError(f"{path} does not hold the weights of this model: {error}") from error
+        model.load_state_dict({n: sharded_like(own[n], t) if n in own else t for n, t in weights.items()})
+    except RuntimeError as error:
+        raise CheckpointError(f"{source} does not hold the weights of this model: {error}") from error
+
+
+def _read_tensors(path: Path) -> dict[str, torch.Tensor]:
+    try:
+        with explained(path), safe_open(path, framework="pt") as file:
+            notes = json.loads((file.metadata() or {}).get(NOTES, "{}"))
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  it is no dictionary
+    except (SafetensorError, ValueError) as error:
+        raise CheckpointError(f"{path} is no whole file of weights: {error}; take an earlier one") from error
+    if "sha256" in notes and _checksum_of(tensors) != notes["sha256"]:
+        raise CheckpointError(f"{path} is damaged: its checksum is not the one it was saved with; take an earlier one")
+    return tensors
+
+
+def _checksum_of(tensors: Mapping[str, torch.Tensor]) -> str:
+    """SHA-256 over names and bytes, in the order of the names."""
+    digest = hashlib.sha256()
+    for name in sorted(tensors):
+        digest.update(name.encode())
+        digest.update(tensors[name].flatten().view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
+def _remove(checkpoint: Path) -> None:
+    """Takes the name first, so that nothing half removed ever looks like a checkpoint."""
+    aside = beside(checkpoint)
+    checkpoint.rename(aside)
+    shutil.rmtree(aside)
 
 
 def _torch_save(state: dict[str, Any], path: Path) -> None:

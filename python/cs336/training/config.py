@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import json
+import math
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -15,20 +16,34 @@ import tomli_w
 from pydantic import TypeAdapter, ValidationError
 
 from cs336.config import ModelConfig, parse_value, preset
+from cs336.data import END_OF_TEXT
 from cs336.errors import ConfigError
 from cs336.files import explained
 
 
 @dataclass(frozen=True, kw_only=True)
 class DataConfig:
-    """Where the tokens are."""
+    """Where the tokens are, and in which order they come."""
 
-    train: str
-    """Token file to train on."""
+    train: str | tuple[str, ...]
+    """Token file to train on, or a list of several."""
+    weights: tuple[float, ...] | None = None
+    """How often a sequence comes from each of several files; None: as if they were one."""
+    order: Literal["random", "epochs"] = "random"
+    """random: sequences from random places. epochs: every sequence once, shuffled anew for each epoch."""
     valid: str | None = None
     """Token file to evaluate on; without one there is no validation loss."""
     tokenizer: str | None = None
-    """The tokenizer of both, copied into the run; needed for bits per byte and for generating."""
+    """The tokenizer of all of them, copied into the run; needed for bits per byte and for generating."""
+    document_masking: bool = False
+    """No attention across the ends of documents."""
+    document_end: str = END_OF_TEXT
+    """The special token that ends a document."""
+
+    @property
+    def train_files(self) -> tuple[str, ...]:
+        """The token files to train on, one or several."""
+        return (self.train,) if isinstance(self.train, str) else self.train
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,44 +59,59 @@ class OptimizerConfig:
     muon_lr: float = 0.02
     """Peak learning rate of Muon's part; it follows the same schedule."""
     betas: tuple[float, float] = (0.9, 0.95)
+    """AdamW: how much of the averages of gradient and squared gradient each step keeps."""
     eps: float = 1e-8
+    """AdamW: added to the root of the squared gradient's average."""
     weight_decay: float = 0.1
+    """Share of a weight that a step at learning rate 1 takes away."""
     decay_all: bool = False
     """Decay every parameter, not the matrices only."""
     grad_clip: float = 1.0
     """Greatest global norm of the gradient; 0 turns clipping off."""
     schedule: Literal["cosine", "wsd", "constant"] = "cosine"
+    """The learning rate after the warm-up: half a cosine, flat and then linearly down, or flat."""
     warmup_steps: int = 0
+    """How long the learning rate rises linearly to its peak. [steps]"""
     decay_fraction: float = 0.2
     """wsd: the part of the steps that decays."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingConfig:
-    """How long, how much at a time, and what is kept."""
+    """How long, how much at a time, on what, and what is kept."""
 
     steps: int
-    """Optimizer steps in all."""
+    """Optimizer steps in all. [steps]"""
     batch_size: int = 32
-    """Sequences a step."""
+    """Sequences a step, those of all processes together. [sequences]"""
     grad_accumulation: int = 1
-    """Parts that a batch is computed in; must divide batch_size."""
+    """Parts that a batch is computed in, one after the other; saves memory. [parts]"""
     eval_every: int = 100
-    """Steps between evaluations; the last step is always evaluated."""
+    """Between evaluations; the last step is always evaluated. [steps]"""
     eval_batches: int = 10
-    """Batches of the fixed part of the validation tokens."""
+    """The fixed part of the validation tokens. [batches]"""
+    eval_context_length: int | None = None
+    """The most context in evaluations; None: the model's. [tokens]"""
     checkpoint_every: int = 500
-    """Steps between checkpoints; the last step always has one."""
+    """Between checkpoints; the last step always has one. [steps]"""
     keep_last: int = 2
-    """Checkpoints kept."""
+    """How many are kept, beside the best weights. [checkpoints]"""
     seed: int = 0
+    """Of initial weights, dropout and the order of the data."""
     device: str = "auto"
-    """auto, cpu, cuda, cuda:1, mps."""
-    dtype: Literal["float32", "bfloat16"] = "float32"
-    """Type of the matrix products; weights and optimizer stay in float32."""
+    """auto, cpu, cuda, cuda:1, mps. Under torchrun each process takes a GPU of its own."""
+    dtype: Literal["float32", "tf32", "bfloat16", "float16"] = "float32"
+    """Type of the matrix products; weights and optimizer stay in float32. float16 scales the loss as it needs."""
+    parallel: Literal["ddp", "fsdp"] = "ddp"
+    """With several processes: a whole copy of the model in each, or one copy spread over all."""
     compile: bool = False
+    """Translate the model into fused kernels first (torch.compile)."""
     deterministic: bool = False
     """Only kernels that give the same bits every time."""
+    tensorboard: bool = False
+    """Write the log for TensorBoard, too, into the run's folder tensorboard."""
+    wandb: Literal["off", "offline", "online"] = "off"
+    """Give the log to Weights & Biases, too; offline keeps it in the run's folder wandb."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,10 +133,19 @@ class RunConfig:
             "training.eval_batches": training.eval_batches,
             "training.checkpoint_every": training.checkpoint_every,
             "training.keep_last": training.keep_last,
+            "training.eval_context_length": training.eval_context_length or 1,
         }
         for name, value in positive.items():
             if value < 1:
                 raise ConfigError(f"{name} must be at least 1, not {value}")
+        if not 0 <= training.seed < 2**63:
+            raise ConfigError(f"training.seed must be at least 0 and below 2^63, not {training.seed}")
+        if (training.eval_context_length or 1) > self.model.context_length:
+            raise ConfigError(
+                f"training.eval_context_length is {training.eval_context_length}, but the model sees no more than "
+                f"model.context_length, {self.model.context_length} tokens"
+            )
+        self._check_data()
         if training.batch_size % training.grad_accumulation:
             raise ConfigError(
                 f"training.grad_accumulation must divide training.batch_size: {training.batch_size} is not a multiple "
@@ -125,13 +164,27 @@ class RunConfig:
                 f"not {optimizer.warmup_steps}"
             )
 
+    def _check_data(self) -> None:
+        files, weights = self.data.train_files, self.data.weights
+        if not files:
+            raise ConfigError("data.train names no file; give at least one")
+        if weights is None:
+            return
+        if len(weights) != len(files):
+            raise ConfigError(f"data.weights must be one for each file of data.train: {len(weights)} for {len(files)}")
+        if not all(0 <= weight < math.inf for weight in weights) or not sum(weights):
+            raise ConfigError(f"data.weights must be finite, at least 0 and not all 0, but are {list(weights)}")
 
-_SECTIONS: dict[str, type] = {
+
+SECTIONS: dict[str, type] = {
     "model": ModelConfig,
     "data": DataConfig,
     "optimizer": OptimizerConfig,
     "training": TrainingConfig,
 }
+"""What a configuration is made of, by the names in a file."""
+
+_LIST_OF_TEXTS = "tuple[str, ...]"
 
 
 def load_config(path: str | Path | None, overrides: Mapping[str, str] | None = None) -> RunConfig:
@@ -178,7 +231,9 @@ def make_config(raw: Mapping[str, Any]) -> RunConfig:
     try:
         return TypeAdapter(RunConfig).validate_json(json.dumps(sections, default=str), strict=True)
     except ValidationError as error:
-        raise ConfigError("; ".join(_explain(detail) for detail in error.errors())) from error
+        # Of a key that may be a text or a list, only that it is no text.
+        details = [detail for detail in error.errors() if _LIST_OF_TEXTS not in detail["loc"]]
+        raise ConfigError("; ".join(map(_explain, details))) from error
 
 
 def to_toml(config: RunConfig) -> str:
@@ -187,13 +242,36 @@ def to_toml(config: RunConfig) -> str:
     return tomli_w.dumps({n: {k: v for k, v in s.items() if v is not None} for n, s in sections.items()})
 
 
+def differences(old: RunConfig, new: RunConfig) -> dict[str, tuple[Any, Any]]:
+    """The keys that differ, each with its old and its new value."""
+    before, after = dataclasses.asdict(old), dataclasses.asdict(new)
+    keys = [(section, key) for section in before for key in before[section]]
+    return {f"{s}.{k}": (before[s][k], after[s][k]) for s, k in keys if before[s][k] != after[s][k]}
+
+
+def with_absolute_paths(config: RunConfig) -> RunConfig:
+    """The same, with files named so that they are found from every folder."""
+
+    def absolute(path: str) -> str:
+        return str(Path(path).absolute())
+
+    data = config.data
+    moved = dataclasses.replace(
+        data,
+        train=absolute(data.train) if isinstance(data.train, str) else tuple(map(absolute, data.train)),
+        valid=data.valid and absolute(data.valid),
+        tokenizer=data.tokenizer and absolute(data.tokenizer),
+    )
+    return dataclasses.replace(config, data=moved)
+
+
 def _check_names(raw: Mapping[str, Any]) -> None:
     """Raises ConfigError on a section or key that nobody knows."""
-    _refuse_unknown(raw, _SECTIONS, "section")
+    _refuse_unknown(raw, SECTIONS, "section")
     for name, values in raw.items():
         if not isinstance(values, Mapping):
             raise ConfigError(f"{name} must be a section, not {values!r}")
-        known = [f.name for f in dataclasses.fields(_SECTIONS[name])] + (["preset"] if name == "model" else [])
+        known = [f.name for f in dataclasses.fields(SECTIONS[name])] + (["preset"] if name == "model" else [])
         _refuse_unknown(values, known, f"key in [{name}]")
 
 
@@ -206,8 +284,8 @@ def _refuse_unknown(given: Mapping[str, Any], known: Any, what: str) -> None:
 
 
 def _explain(detail: Any) -> str:
-    where = ".".join(str(part) for part in detail["loc"] if part != "ModelConfig")
-    if detail["type"] == "missing" and where in _SECTIONS:
+    where = ".".join(str(part) for part in detail["loc"] if part not in ("ModelConfig", "str"))
+    if detail["type"] == "missing" and where in SECTIONS:
         preset_too = " or --preset NAME" if where == "model" else ""
         return f"the section {where} is missing; set its keys in the file or with --{where}.KEY VALUE{preset_too}"
     if detail["type"] == "missing":

@@ -2,33 +2,54 @@
 
 from __future__ import annotations
 
-import dataclasses
+import json
 import math
-import shutil
-import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
 
-import numpy as np
 import torch
+from torch import Tensor
 
-from cs336.data.batches import check_length, get_batch
-from cs336.data.token_file import TokenFile, check_tokens, open_tokens
+from cs336.accounting import mfu
+from cs336.data.batches import to_device
+from cs336.data.sampler import Draw, Sampler
+from cs336.data.token_file import check_tokens, fingerprint, open_tokens
 from cs336.errors import ConfigError, DataError, NonFiniteLossError
-from cs336.files import explained, remove_leftovers, sync, whole_file
+from cs336.files import remove_leftovers, sync, whole_file
 from cs336.nn import TransformerLM, cross_entropy
 from cs336.optim import SGD, AdamW, Muon, clip_grad_norm, constant_schedule, cosine_schedule, wsd_schedule
-from cs336.training.checkpoint import load_run_checkpoint, save_run_checkpoint, save_weights
-from cs336.training.config import OptimizerConfig, RunConfig, load_config, to_toml
-from cs336.training.evaluate import evaluate
+from cs336.training.checkpoint import Snapshot, fit, read_checkpoint, write_checkpoint, write_weights
+from cs336.training.config import OptimizerConfig, RunConfig, with_absolute_paths
+from cs336.training.distributed import World, accumulating, parallel, processes, whole
+from cs336.training.evaluate import EvalResult, evaluate, mask_of
 from cs336.training.metrics import Row, append_row, read_rows, rewind
 from cs336.training.plot import plot_losses
-from cs336.training.run import RunFolder, choose_device, load_tokenizer
+from cs336.training.precision import DTYPES, LossScale, autocast, set_up_torch
+from cs336.training.run import (
+    RunFolder,
+    check_folder,
+    choose_device,
+    create_folder,
+    find_document_end,
+    load_tokenizer,
+    peak_flops,
+    write_config,
+)
+from cs336.training.signals import stop_on_signals
+from cs336.training.sinks import Sink, check_sinks, open_sinks
+from cs336.training.state import (
+    HostCopy,
+    optimizer_state,
+    random_states,
+    restore_optimizers,
+    restore_random_states,
+    seed_everything,
+)
+from cs336.training.writer import BackgroundWriter
 
 Report = Callable[[Row], None]
 
@@ -48,214 +69,369 @@ class TrainResult:
     """Of this process, not of earlier parts of the run."""
 
 
-def train(config: RunConfig, run_dir: str | Path, *, resume: bool = False, report: Report | None = None) -> TrainResult:
+def train(
+    config: RunConfig,
+    run_dir: str | Path,
+    *,
+    resume: bool = False,
+    accept_changes: bool = False,
+    report: Report | None = None,
+) -> TrainResult:
     """Trains a model into a run folder, or goes on with one.
 
-    ``report`` is called with every row of the log. SIGTERM and Ctrl-C finish the step, save and return. Raises
-    ConfigError, DataError, CheckpointError, and NonFiniteLossError before a bad loss can harm the weights.
+    Under torchrun, every process calls this alike. ``report`` is called with every row of the log, in the first process
+    only. SIGTERM and Ctrl-C finish the step, save and return. Going on, a configuration that differs from the run's is
+    refused by name, unless ``accept_changes``; and so is a token file that has changed.
+
+    Raises ConfigError, DataError, CheckpointError, WorkerError where another process has failed, OSError where a
+    checkpoint can't be written, and NonFiniteLossError before a bad loss can harm the weights.
     """
+    config = with_absolute_paths(config)
     folder = RunFolder(Path(run_dir))
-    _check_folder(folder, config, resume)
-    tokenizer = folder.tokenizer if resume else config.data.tokenizer
-    # Everything is opened and checked before the folder is made, so that a mistake leaves nothing in the way.
-    run = _Run(config, folder, tokenizer, report or (lambda row: None))
-    if resume:
-        remove_leftovers(folder.path)
-        remove_leftovers(folder.checkpoints)
-    else:
-        _create_folder(folder, config)
-    return run.go()
+    with processes(config.training.device) as world:
+        changes = world.from_first(lambda: check_folder(folder, config, resume, accept_changes))
+        tokenizer = folder.tokenizer if resume else config.data.tokenizer
+        # Everything is opened and checked before the folder is made, so that a mistake leaves nothing in the way.
+        run = Run(config, folder, tokenizer, world, report if report is not None and world.is_first else say_nothing)
+        if not resume:
+            world.from_first(lambda: create_folder(folder, config))
+        return run.go(accepted=changes)
 
 
-def _check_folder(folder: RunFolder, config: RunConfig, resume: bool) -> None:
-    """Refuses a folder of another run, or of another configuration."""
-    if resume:
-        folder.check()
-        changed = _differences(load_config(folder.config), config)
-        if changed:
-            raise ConfigError(f"the run in {folder.path} has other values for {', '.join(changed)}; start a new run")
-        return
-    # A start that was killed before it wrote the configuration leaves no more than these.
-    harmless = (folder.tokenizer.name,)
-    with explained(folder.path):
-        names = [path.name for path in folder.path.iterdir()] if folder.path.exists() else []
-    if any(name not in harmless and name[0] != "." for name in names):
-        raise ConfigError(
-            f"{folder.path} is not empty; go on with it by `cs336 train --resume {folder.path}`, or name another folder"
-        )
+def say_nothing(row: Row) -> None:
+    """A report for nobody."""
 
 
-def _create_folder(folder: RunFolder, config: RunConfig) -> None:
-    """Makes the folder; the configuration comes last, because it makes the folder a run that can be resumed."""
-    with explained(folder.path):
-        folder.path.mkdir(parents=True, exist_ok=True)
-    if config.data.tokenizer is not None:
-        with whole_file(folder.tokenizer) as aside:
-            shutil.copyfile(config.data.tokenizer, aside)
-    with whole_file(folder.config) as aside:
-        aside.write_text(to_toml(config), encoding="utf-8")
-
-
-def _differences(old: RunConfig, new: RunConfig) -> list[str]:
-    before, after = dataclasses.asdict(old), dataclasses.asdict(new)
-    return [f"{s}.{k}" for s in before for k in before[s] if before[s][k] != after[s][k]]
-
-
-class _Run:
+class Run:
     """One process's part of a run."""
 
-    def __init__(self, config: RunConfig, folder: RunFolder, tokenizer: str | Path | None, report: Report) -> None:
-        self.config, self.folder, self.report = config, folder, report
-        self.device = choose_device(config.training.device)
-        self.dtype = torch.bfloat16 if config.training.dtype == "bfloat16" else torch.float32
-        if torch.are_deterministic_algorithms_enabled() != config.training.deterministic:
-            # Asked first, because telling torch what is so already would import its compiler, which takes seconds.
-            torch.use_deterministic_algorithms(config.training.deterministic)
-        self.tokenizer = (
-            load_tokenizer(tokenizer) if tokenizer is not None and config.data.tokenizer is not None else None
-        )
-        self.train_tokens = self._open(config.data.train)
-        self.valid_tokens = self._open(config.data.valid) if config.data.valid is not None else None
-        torch.manual_seed(config.training.seed)
-        self.model = TransformerLM(config.model).to(self.device)
-        self.optimizers = make_optimizers(self.model, config.optimizer)
-        self.forward = torch.compile(self.model) if config.training.compile else self.model
-
-    def _open(self, path: str) -> TokenFile:
-        """Opens a token file and refuses it before training where it can't belong to the model."""
-        file = open_tokens(path)
-        model = self.config.model
-        if file.info is not None and self.tokenizer is not None and file.info.vocabulary_hash != self.tokenizer.hash:
-            raise DataError(
-                f"{path} was encoded with another tokenizer than {self.config.data.tokenizer}; "
-                "encode the text with it again"
+    def __init__(
+        self, config: RunConfig, folder: RunFolder, tokenizer: str | Path | None, world: World, report: Report
+    ) -> None:
+        self.config, self.folder, self.world, self.report = config, folder, world, report
+        training, data = config.training, config.data
+        if training.batch_size % (training.grad_accumulation * world.size):
+            raise ConfigError(
+                f"training.batch_size must be a multiple of training.grad_accumulation times the number of processes: "
+                f"{training.batch_size} is none of {training.grad_accumulation} * {world.size}"
             )
-        check_length(file.tokens, model.context_length)
-        check_tokens(file.tokens, model.vocab_size)
-        return file
+        self.device = choose_device(training.device, world.local_rank if world.size > 1 else None)
+        self.dtype = DTYPES[training.dtype]
+        self.peak_flops = peak_flops(self.device, training.dtype)
+        set_up_torch(training, self.device)
+        check_sinks(training)
+        self.tokenizer = load_tokenizer(tokenizer) if tokenizer is not None and data.tokenizer is not None else None
+        self.train_files = [open_tokens(path) for path in data.train_files]
+        self.valid_file = None if data.valid is None else open_tokens(data.valid)
+        self.sampler = Sampler(
+            [file.tokens for file in self.train_files],
+            config.model.context_length,
+            seed=training.seed,
+            order=data.order,
+            weights=data.weights,
+        )
+        world.from_first(self._check_data)
+        self.document_end = find_document_end(data, self.tokenizer, self.train_files)
+        seed_everything(training.seed)
+        self.model = TransformerLM(config.model).to(self.device)
+        self.wrapped = parallel(self.model, world, training.parallel, self.device)
+        self.optimizers = make_optimizers(self.model, config.optimizer)
+        self.forward = torch.compile(self.wrapped) if training.compile else self.wrapped
+        if not world.is_first:
+            seed_everything(training.seed + world.rank)  # dropout of its own
+        self.scale = LossScale(self.dtype)
+        self.position = self.sampler.beginning
+        self.upcoming: tuple[int, Draw, Tensor] | None = None
+        self.best = math.inf
+        self.writer = BackgroundWriter()
+        self.sinks: list[Sink] = []
+        self.stop = threading.Event()
+        self.stopping = False
 
-    def go(self) -> TrainResult:
+    def _check_data(self) -> None:
+        """Refuses token files before training where they can't belong to the model, or to each other."""
+        files = [*self.train_files, *([self.valid_file] if self.valid_file else [])]
+        hashes = {file.path: file.info.vocabulary_hash for file in files if file.info is not None}
+        if self.tokenizer is not None:
+            wanted, by = self.tokenizer.hash, str(self.config.data.tokenizer)
+        else:
+            by, wanted = next(((str(path), found) for path, found in hashes.items()), ("", ""))
+        for path, found in hashes.items():
+            if found != wanted:
+                raise DataError(
+                    f"{path} was encoded with another tokenizer than {by}: their hashes are {found[:12]}... and "
+                    f"{wanted[:12]}...; encode the text with one tokenizer"
+                )
+        for file in files:
+            check_tokens(file.tokens, self.config.model.vocab_size)
+
+    def go(self, accepted: Row) -> TrainResult:
         """Trains from the last whole checkpoint, or from the start, to the end or to a signal."""
         started = time.perf_counter()
-        step = self._restore()
-        steps = self.config.training.steps
-        with _stop_on_signals() as stop:
-            while step < steps and not stop.is_set():
+        training = self.config.training
+        with ExitStack() as stack:
+            self.stop = stack.enter_context(stop_on_signals())
+            stack.enter_context(self.writer)
+            step = self._restore(accepted)
+            for sink in self.sinks:
+                stack.callback(sink.close)
+            while step < training.steps and not self.stopping:
                 step += 1
-                self._step(step)
-                last = step == steps
-                if last or stop.is_set() or step % self.config.training.checkpoint_every == 0:
+                self._log(self.step(step))
+                self.writer.check()
+                # Asked once a step, so that what stops the loop is also what saves.
+                self.stopping |= self.stop.is_set() and self.world.size == 1
+                if step == training.steps or self.stopping or step % training.checkpoint_every == 0:
                     self._save(step)
                 if self._evaluation_is_due(step):
                     self._evaluate(step)
-        rows = read_rows(self.folder.metrics)
-        plot_losses(rows, self.folder.plot)
-        evaluations = [row for row in rows if "valid_loss" in row]
-        final = evaluations[-1] if evaluations else {}
+        final = self.world.from_first(self._finish)
         return TrainResult(
             run=self.folder.path,
             step=step,
-            interrupted=step < steps,
+            interrupted=step < training.steps,
             valid_loss=final.get("valid_loss"),
             bits_per_byte=final.get("bits_per_byte"),
             seconds=time.perf_counter() - started,
         )
 
-    def _restore(self) -> int:
-        checkpoint, problems = self.folder.last_whole_checkpoint()
-        for problem in problems:
-            self.report({"warning": problem})
-        if problems:
-            found = (
-                "no whole checkpoint is left; beginning again" if checkpoint is None else f"going on from {checkpoint}"
-            )
-            self.report({"warning": found})
-        if checkpoint is None:
-            rewind(self.folder.metrics, -1)
-            return 0
-        step = load_run_checkpoint(checkpoint, self.model, self.optimizers)
-        rewind(self.folder.metrics, step)
+    def _finish(self) -> Row:
+        """Draws the curve; gives the last evaluation."""
+        rows = read_rows(self.folder.metrics)
+        plot_losses(rows, self.folder.plot)
+        evaluations = [row for row in rows if "valid_loss" in row]
+        return evaluations[-1] if evaluations else {}
+
+    # One step
+
+    def step(self, step: int) -> Row:
+        """One optimizer step on the sequences that the sampler draws for it; gives its row of the log."""
+        training, optimizer = self.config.training, self.config.optimizer
+        started = time.perf_counter()
+        draw, windows = self._take(step)
+        loss = self._forward_and_backward(windows)
+        self.scale.unscale(p.grad for p in self.model.parameters() if p.grad is not None)
+        norm = whole(clip_grad_norm(self.model.parameters(), optimizer.grad_clip or math.inf))
+        if step < training.steps:
+            self.upcoming = self._load(step + 1, draw.position)  # while the device computes
+        loss_value, norm_value = self._agree(loss, norm)
+        accepted = self._accept(step, loss_value, norm_value, draw)
+        for each in self.optimizers:
+            for group in each.param_groups:
+                group["lr"] = learning_rate(step, group["peak_lr"], optimizer, training.steps)
+            if accepted:
+                each.step()
+            each.zero_grad(set_to_none=True)
+        self.position = draw.position
+        seconds = time.perf_counter() - started
+        tokens = training.batch_size * self.config.model.context_length
+        row = {
+            "step": step,
+            "tokens": sum(draw.position) * self.config.model.context_length,
+            "loss": loss_value,
+            "lr": learning_rate(step, optimizer.lr, optimizer, training.steps),
+            "grad_norm": norm_value if accepted else None,
+            "seconds": seconds,
+            "tokens_per_second": tokens / seconds,
+            "mfu": self._mfu(tokens / seconds),
+        }
+        return row | ({"loss_scale": self.scale.value} if self.scale.active else {})
+
+    def _mfu(self, tokens_per_second: float) -> float | None:
+        """The share of the devices' peak that this speed means; None where the peak is not known."""
+        if self.peak_flops is None:
+            return None
+        return mfu(
+            self.config.model,
+            tokens_per_second=tokens_per_second,
+            peak_flops=self.peak_flops,
+            devices=self.world.size,
+        )
+
+    def _take(self, step: int) -> tuple[Draw, Tensor]:
+        """The batch of a step, which is here already but for the first time."""
+        if self.upcoming is None or self.upcoming[0] != step:
+            self.upcoming = self._load(step, self.position)
+        _, draw, windows = self.upcoming
+        return draw, windows
+
+    def _load(self, step: int, position: tuple[int, ...]) -> tuple[int, Draw, Tensor]:
+        """Draws the batch of a step, and brings this process's share of each of its parts to the device."""
+        training, world = self.config.training, self.world
+        draw = self.sampler.draw(step, training.batch_size, position)
+        of_parts = torch.arange(training.batch_size).view(training.grad_accumulation, world.size, -1)
+        mine = of_parts[:, world.rank].flatten().numpy()
+        return step, draw, to_device(self.sampler.windows(draw, mine), self.device)
+
+    def _forward_and_backward(self, windows: Tensor) -> Tensor:
+        """Adds up the gradients of all parts of a batch; returns the mean loss of this process's share."""
+        self.model.train()
+        parts = windows.chunk(self.config.training.grad_accumulation)
+        loss = torch.zeros((), device=self.device)
+        for number, part in enumerate(parts, start=1):
+            inputs, targets = part[:, :-1], part[:, 1:]
+            with accumulating(self.wrapped, last=number == len(parts)):
+                with autocast(self.device, self.dtype):
+                    logits = self.forward(inputs, **mask_of(inputs, self.document_end))
+                part_loss = cross_entropy(logits.float(), targets) / len(parts)
+                torch.autograd.backward(part_loss * self.scale.value if self.scale.active else part_loss)
+            loss += part_loss.detach()
+        return loss
+
+    def _agree(self, loss: Tensor, norm: Tensor) -> tuple[float, float]:
+        """The mean loss over all processes, and the gradient's norm; together they learn whether one was told to stop.
+
+        This is the only place in a step where the CPU waits for the device: no weight may move before they are known.
+        """
+        numbers = torch.stack([loss, norm.to(loss), loss.new_full((), self.stop.is_set())])
+        loss_sum, norm_sum, told = self.world.sum(numbers).tolist()
+        self.stopping = told > 0
+        return loss_sum / self.world.size, norm_sum / self.world.size
+
+    def _accept(self, step: int, loss: float, norm: float, draw: Draw) -> bool:
+        """Whether the optimizer may take the step; raises NonFiniteLossError where no step can be right."""
+        if math.isfinite(loss) and math.isfinite(norm):
+            self.scale.succeeded()
+            return True
+        if math.isfinite(loss) and self.scale.shrink():
+            return False  # float16 had no room for the scaled gradient: leave the step out
+        self.writer.wait()
+        checkpoint, places = self.world.from_first(lambda: self._record_bad_batch(step, loss, norm, draw))
+        raise NonFiniteLossError(
+            f"step {step}: the loss is {loss} and the gradient's norm {norm}; the weights are unharmed, as step "
+            f"{step - 1} has left them. The batch stands in {places}. Last whole checkpoint: {checkpoint or 'none'}. "
+            "Look at that batch, or try a smaller optimizer.lr or a longer warm-up"
+        )
+
+    def _record_bad_batch(self, step: int, loss: float, norm: float, draw: Draw) -> tuple[Path | None, Path]:
+        places = [
+            {"file": str(self.train_files[file].path), "first_token": start}
+            for file, start in zip(draw.files.tolist(), draw.starts.tolist(), strict=True)
+        ]
+        path = self.folder.path / f"bad-batch-{step:08d}.json"
+        about = {"step": step, "loss": str(loss), "grad_norm": str(norm), "sequences": places}
+        with whole_file(path) as aside:
+            aside.write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
+        return self.folder.last_whole_checkpoint()[0], path
+
+    # Saving and restoring
+
+    def _save(self, step: int) -> None:
+        """Copies what a checkpoint needs, and writes it while training goes on."""
+        copy = HostCopy(keep=self.world.is_first)
+        weights = {name: copy(tensor) for name, tensor in self.model.state_dict().items()}
+        state = {
+            "optimizer": optimizer_state(self.model, self.optimizers, copy),
+            "random": self.world.gather(random_states()),
+            "position": list(self.position),
+            "loss_scale": self.scale.state(),
+            "data": [fingerprint(file) for file in self.train_files],
+        }
+        copied = copy.event()
+
+        def write() -> None:
+            copied()
+            if self.folder.metrics.exists():
+                sync(self.folder.metrics)  # A power cut must not take rows from before the checkpoint.
+            write_checkpoint(self.folder.checkpoints, Snapshot(step, weights, state), self.config.training.keep_last)
+
+        if self.world.is_first:
+            self.writer.submit(write)
+
+    def _save_best(self, step: int, loss: float) -> None:
+        copy = HostCopy(keep=self.world.is_first)
+        weights = {name: copy(tensor) for name, tensor in self.model.state_dict().items()}
+        copied = copy.event()
+
+        def write() -> None:
+            copied()
+            with whole_file(self.folder.best) as aside:
+                write_weights(aside, weights, step=step, valid_loss=loss)
+
+        if self.world.is_first:
+            self.writer.submit(write)
+
+    def _restore(self, accepted: Row) -> int:
+        """Goes back to the last whole checkpoint; returns its step, or 0 where there is none."""
+        checkpoint = self.world.from_first(self._choose_checkpoint)
+        step = 0 if checkpoint is None else self._read(checkpoint, accepted)
+        rows: list[Row] = self.world.from_first(lambda: self._rewind(step, accepted))
+        self.best = min((row["valid_loss"] for row in rows if "valid_loss" in row), default=math.inf)
+        if self.world.is_first:
+            self.sinks = open_sinks(self.folder.path, self.config, step)
         if self._evaluation_is_due(step):
             self._evaluate(step)
         return step
 
-    def _step(self, step: int) -> None:
-        """One optimizer step; its batch and its learning rate are functions of the step alone."""
-        training, optimizer = self.config.training, self.config.optimizer
-        started = time.perf_counter()
-        context = self.config.model.context_length
-        rng = np.random.default_rng([training.seed, step])
-        batch = get_batch(self.train_tokens.tokens, training.batch_size, context, self.device, rng=rng)
-        self.model.train()
-        loss = torch.zeros((), device=self.device)
-        for inputs, targets in zip(*(t.chunk(training.grad_accumulation) for t in batch), strict=True):
-            with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
-                logits = self.forward(inputs)
-            part = cross_entropy(logits.float(), targets) / training.grad_accumulation
-            torch.autograd.backward(part)
-            loss += part.detach()
-        norm = clip_grad_norm(self.model.parameters(), optimizer.grad_clip or math.inf)
-        value, norm_value = loss.item(), norm.item()
-        if not (math.isfinite(value) and math.isfinite(norm_value)):
-            checkpoint, _ = self.folder.last_whole_checkpoint()
-            raise NonFiniteLossError(
-                f"step {step}: the loss is {value} and the gradient's norm {norm_value}; the weights are unharmed. "
-                f"Last checkpoint: {checkpoint or 'none'}. Try a smaller optimizer.lr or a longer warm-up"
+    def _choose_checkpoint(self) -> Path | None:
+        for folder in (self.folder.path, self.folder.checkpoints):
+            remove_leftovers(folder)
+        checkpoint, problems = self.folder.last_whole_checkpoint()
+        for problem in problems:
+            self.report({"warning": problem})
+        if problems:
+            going_on = "no whole checkpoint is left; beginning again"
+            self.report({"warning": going_on if checkpoint is None else f"going on from {checkpoint}"})
+        return checkpoint
+
+    def _read(self, checkpoint: Path, accepted: Row) -> int:
+        snapshot = read_checkpoint(checkpoint)
+        state = snapshot.state
+        data = [fingerprint(file) for file in self.train_files]
+        if state["data"] != data and "data.train" not in accepted:
+            changed = [f.path for f, old, new in zip(self.train_files, state["data"], data, strict=True) if old != new]
+            raise DataError(
+                f"{changed[0]} is not the file that {checkpoint} was trained on: it has changed; put the old one back, "
+                "or start a new run"
             )
-        for each in self.optimizers:
-            for group in each.param_groups:
-                group["lr"] = learning_rate(step, group["peak_lr"], optimizer, training.steps)
-            each.step()
-            each.zero_grad(set_to_none=True)
-        seconds = time.perf_counter() - started
-        tokens = training.batch_size * context
-        self._log(
-            {
-                "step": step,
-                "tokens": step * tokens,
-                "loss": value,
-                "lr": learning_rate(step, optimizer.lr, optimizer, training.steps),
-                "grad_norm": norm_value,
-                "seconds": seconds,
-                "tokens_per_second": tokens / seconds,
-                "mfu": None,
-            }
-        )
+        fit(snapshot.weights, self.model, checkpoint)
+        restore_optimizers(self.model, self.optimizers, state["optimizer"])
+        self.scale.restore(state["loss_scale"])
+        self.position = tuple(state["position"])
+        if len(self.position) != len(self.sampler.beginning):  # other weights were accepted: only the sum has a meaning
+            self.position = (sum(self.position), *self.sampler.beginning[1:])
+        if self.world.rank < len(state["random"]):
+            restore_random_states(state["random"][self.world.rank])
+        else:  # More processes than before: the new ones get a state that none has had.
+            seed_everything(self.config.training.seed + snapshot.step * self.world.size + self.world.rank)
+        return snapshot.step
 
-    def _log(self, row: Row) -> None:
-        append_row(self.folder.metrics, row)
-        self.report(row)
+    def _rewind(self, step: int, accepted: Row) -> list[Row]:
+        """Takes back what the log says of later steps; puts accepted changes on record."""
+        rows = rewind(self.folder.metrics, step if step else -1)
+        for key, (old, new) in accepted.items():
+            append_row(self.folder.changes, {"after_step": step, "key": key, "old": old, "new": new})
+            self.report({"warning": f"from step {step + 1} on, {key} is {new!r} and no longer {old!r}"})
+        if accepted:
+            write_config(self.folder, self.config)
+        return rows
 
-    def _save(self, step: int) -> None:
-        if self.folder.metrics.exists():
-            sync(self.folder.metrics)  # A power cut must not take rows from before the checkpoint.
-        save_run_checkpoint(self.folder.checkpoints, step, self.model, self.optimizers, self.config.training.keep_last)
+    # Evaluation and logs
 
     def _evaluation_is_due(self, step: int) -> bool:
         training = self.config.training
-        return (
-            self.valid_tokens is not None and step > 0 and (step % training.eval_every == 0 or step == training.steps)
-        )
+        return self.valid_file is not None and step > 0 and (step % training.eval_every == 0 or step == training.steps)
 
     def _evaluate(self, step: int) -> None:
-        if self.valid_tokens is None:
+        if self.valid_file is None:
             return
         training = self.config.training
         started = time.perf_counter()
-        result = evaluate(
+        result: EvalResult = evaluate(
             self.model,
-            self.valid_tokens.tokens,
-            context_length=self.config.model.context_length,
+            self.valid_file.tokens,
+            context_length=training.eval_context_length or self.config.model.context_length,
             batch_size=training.batch_size,
             batches=training.eval_batches,
             tokenizer=self.tokenizer,
             device=self.device,
             dtype=self.dtype,
+            document_end=self.document_end,
+            world=self.world,
         )
-        earlier = [row["valid_loss"] for row in read_rows(self.folder.metrics) if "valid_loss" in row]
-        if result.loss < min(earlier, default=math.inf):
-            with whole_file(self.folder.best) as aside:
-                save_weights(aside, self.model)
+        if result.loss < self.best:
+            self.best = result.loss
+            self._save_best(step, result.loss)
         self._log(
             {
                 "step": step,
@@ -266,6 +442,13 @@ class _Run:
                 "seconds": time.perf_counter() - started,
             }
         )
+
+    def _log(self, row: Row) -> None:
+        if self.world.is_first:
+            append_row(self.folder.metrics, row)
+            for sink in self.sinks:
+                sink.write(row)
+            self.report(row)
 
 
 def make_optimizers(model: TransformerLM, config: OptimizerConfig) -> list[torch.optim.Optimizer]:
@@ -301,24 +484,3 @@ def learning_rate(step: int, peak: float, config: OptimizerConfig, steps: int) -
         decay_start = max(config.warmup_steps, round(steps * (1 - config.decay_fraction)))
         return wsd_schedule(step, peak, floor, config.warmup_steps, decay_start, steps)
     return cosine_schedule(step, peak, floor, config.warmup_steps, steps)
-
-
-@contextmanager
-def _stop_on_signals() -> Iterator[threading.Event]:
-    """An event that SIGTERM or Ctrl-C sets; a second Ctrl-C interrupts at once. Only the main thread gets signals."""
-    stop = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield stop
-        return
-
-    def handle(number: int, frame: FrameType | None) -> None:
-        if stop.is_set() and number == signal.SIGINT:
-            raise KeyboardInterrupt
-        stop.set()
-
-    previous = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield stop
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import shutil
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any
 
 import torch
 
+from cs336.accounting import find_device
+from cs336.data.token_file import TokenFile
 from cs336.errors import CheckpointError, ConfigError
-from cs336.files import explained
+from cs336.files import explained, whole_file
 from cs336.nn import TransformerLM
 from cs336.training.checkpoint import WEIGHTS, checkpoints, load_weights, verify
-from cs336.training.config import RunConfig, load_config
+from cs336.training.config import DataConfig, RunConfig, differences, load_config, to_toml, with_absolute_paths
 
 if TYPE_CHECKING:  # A run without a tokenizer needs no compiled one.
     from cs336.tokenizer import Tokenizer
@@ -33,6 +37,11 @@ class RunFolder:
     def metrics(self) -> Path:
         """The log, a JSON object a line."""
         return self.path / "metrics.jsonl"
+
+    @property
+    def changes(self) -> Path:
+        """Changes of the configuration that were accepted when the run went on, a JSON object a line."""
+        return self.path / "config-changes.jsonl"
 
     @property
     def checkpoints(self) -> Path:
@@ -64,6 +73,17 @@ class RunFolder:
                     f"{self.path} is no run folder: it has no {self.config.name}; name one that `cs336 train` has made"
                 )
 
+    def checkpoint_of(self, step: str) -> Path:
+        """The checkpoint of a step, verified."""
+        kept = {str(int(path.name.removeprefix("step-"))): path for path in checkpoints(self.checkpoints)}
+        if step not in kept:
+            known = ", ".join(kept) or "none yet"
+            raise CheckpointError(
+                f"{self.path} has no checkpoint {step!r}; name last, best, or one of its steps: {known}"
+            )
+        verify(kept[step])
+        return kept[step]
+
     def last_whole_checkpoint(self) -> tuple[Path | None, list[str]]:
         """The newest checkpoint that is not damaged, and what is wrong with newer ones."""
         problems = []
@@ -77,8 +97,47 @@ class RunFolder:
         return None, problems
 
 
-def choose_device(name: str) -> torch.device:
-    """The device by its name; ``auto`` takes CUDA, else MPS, else the CPU."""
+def check_folder(folder: RunFolder, config: RunConfig, resume: bool, accept_changes: bool) -> dict[str, Any]:
+    """Refuses a folder of another run, or of another configuration; gives the changes that are accepted."""
+    if resume:
+        folder.check()
+        changed = differences(with_absolute_paths(load_config(folder.config)), config)
+        if changed and not accept_changes:
+            listed = ", ".join(f"{key} ({old!r} there, {new!r} now)" for key, (old, new) in changed.items())
+            raise ConfigError(
+                f"the run in {folder.path} has another configuration: {listed}; leave that as it is, start a new run, "
+                "or go on with other values by --accept-changes"
+            )
+        return dict(changed)
+    # A start that was killed before it wrote the configuration leaves no more than these.
+    harmless = (folder.tokenizer.name,)
+    with explained(folder.path):
+        names = [path.name for path in folder.path.iterdir()] if folder.path.exists() else []
+    if any(name not in harmless and name[0] != "." for name in names):
+        raise ConfigError(
+            f"{folder.path} is not empty; go on with it by `cs336 train --resume {folder.path}`, or name another folder"
+        )
+    return {}
+
+
+def create_folder(folder: RunFolder, config: RunConfig) -> None:
+    """Makes the folder; the configuration comes last, because it makes the folder a run that can be resumed."""
+    with explained(folder.path):
+        folder.path.mkdir(parents=True, exist_ok=True)
+    if config.data.tokenizer is not None:
+        with whole_file(folder.tokenizer) as aside:
+            shutil.copyfile(config.data.tokenizer, aside)
+    write_config(folder, config)
+
+
+def write_config(folder: RunFolder, config: RunConfig) -> None:
+    """Writes the resolved configuration."""
+    with whole_file(folder.config) as aside:
+        aside.write_text(to_toml(config), encoding="utf-8")
+
+
+def choose_device(name: str, local_rank: int | None = None) -> torch.device:
+    """The device by its name; ``auto`` takes CUDA, else MPS, else the CPU. Several processes have a GPU each."""
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
     try:
@@ -87,7 +146,36 @@ def choose_device(name: str) -> torch.device:
         raise ConfigError(f"training.device {name!r} is no device; use auto, cpu, cuda, cuda:N or mps") from error
     if device.type == "cuda" and not torch.cuda.is_available():
         raise ConfigError(f"training.device is {name!r}, but PyTorch finds no CUDA device here; use auto or cpu")
+    if device.type == "cuda" and local_rank is not None:
+        if device.index is not None:
+            raise ConfigError(f"training.device is {name!r} for several processes; use cuda, and each takes its own")
+        device = torch.device("cuda", local_rank)
     return device
+
+
+def peak_flops(device: torch.device, dtype: str) -> float | None:
+    """What the device can do in a second, by its data sheet; None where that is not known."""
+    if device.type != "cuda":
+        return None
+    try:
+        return find_device(torch.cuda.get_device_name(device)).peak(dtype)
+    except ConfigError:
+        return None
+
+
+def find_document_end(data: DataConfig, tokenizer: Tokenizer | None, files: Iterable[TokenFile]) -> int | None:
+    """The id of the token that ends documents, from the tokenizer or from a token file; None without masking."""
+    if not data.document_masking:
+        return None
+    known = [] if tokenizer is None else [tokenizer.special_tokens]
+    known += [file.info.special_tokens for file in files if file.info is not None]
+    for special_tokens in known:
+        if data.document_end in special_tokens:
+            return special_tokens[data.document_end]
+    raise ConfigError(
+        f"data.document_masking needs to know the id of {data.document_end!r}, and neither tokenizer nor token files "
+        "have it as a special token; name the one that ends documents as data.document_end"
+    )
 
 
 def load_tokenizer(path: str | Path) -> Tokenizer:
@@ -98,11 +186,12 @@ def load_tokenizer(path: str | Path) -> Tokenizer:
 
 
 def load_run(
-    path: str | Path, *, which: Literal["last", "best"] = "last", device: str = "auto"
+    path: str | Path, *, which: str = "last", device: str = "auto"
 ) -> tuple[TransformerLM, Tokenizer | None, RunConfig]:
     """The model of a run, ready to evaluate or generate, with its tokenizer and configuration.
 
-    ``last``: from the newest whole checkpoint; ``best``: the weights with the lowest validation loss.
+    ``last``: from the newest whole checkpoint; ``best``: the weights with the lowest validation loss; a number: from
+    the checkpoint of that step.
     """
     folder = RunFolder(Path(path))
     folder.check()
@@ -114,6 +203,8 @@ def load_run(
                 f"{path} has no best weights yet: it keeps them after its first evaluation; ask for last"
             )
         load_weights(folder.best, model)
+    elif which != "last":
+        load_weights(folder.checkpoint_of(which) / WEIGHTS, model)
     else:
         checkpoint, problems = folder.last_whole_checkpoint()
         if checkpoint is None:

@@ -1,0 +1,84 @@
+"""A run in two steps that leave nothing behind: what is wrong with it, and what it will cost."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import torch
+from torch import Tensor
+
+from cs336.accounting import training_memory
+from cs336.training.config import RunConfig, with_absolute_paths
+from cs336.training.distributed import part_here, processes
+from cs336.training.loop import Run, say_nothing
+from cs336.training.run import RunFolder
+
+
+@dataclass(frozen=True)
+class Rehearsal:
+    """What a run will take, judged by two steps of it."""
+
+    device: str
+    parameters: int
+    state_bytes: int
+    """Of weights, their gradients and what the optimizer remembers, in one process."""
+    expected_bytes: int
+    """The most in a step by the accounting's formulas, activations included, in one process."""
+    peak_bytes: int | None
+    """The most that PyTorch held at once, activations included; None where it does not count (CPU, MPS)."""
+    flops_per_step: int
+    """Of all matrix products: forward, backward, and those of Muon; counted while they ran."""
+    tokens: int
+    """Of the whole run."""
+    seconds_per_step: float
+    seconds: float
+    """Of all steps, without evaluations."""
+    loss: float
+    """Of the second step: near ln(vocab_size) is right."""
+
+
+def rehearse(config: RunConfig) -> Rehearsal:
+    """Takes two steps on the run's own data and forgets them: what is wrong shows at once, and what it will cost.
+
+    Writes nothing. The second step is timed, because the first also prepares; on CUDA its peak of memory is measured.
+    """
+    from torch.utils.flop_counter import FlopCounterMode
+
+    with TemporaryDirectory() as nowhere, processes(config.training.device) as world:
+        run = Run(with_absolute_paths(config), RunFolder(Path(nowhere)), config.data.tokenizer, world, say_nothing)
+        with FlopCounterMode(display=False) as counter:
+            run.step(1)
+        row = run.step(2)
+        weights = list(run.model.parameters())
+        remembered = [
+            value for optimizer in run.optimizers for state in optimizer.state.values() for value in state.values()
+        ]
+        kept = [part_here(t) for t in (*weights, *weights, *remembered) if isinstance(t, Tensor)]  # twice: gradients
+        on_cuda = run.device.type == "cuda"
+        return Rehearsal(
+            device=str(run.device),
+            parameters=config.model.num_parameters(),
+            state_bytes=sum(tensor.numel() * tensor.element_size() for tensor in kept),
+            expected_bytes=expected_bytes(config, world.size),
+            peak_bytes=torch.cuda.max_memory_allocated(run.device) if on_cuda else None,
+            flops_per_step=counter.get_total_flops() * world.size,
+            tokens=config.training.steps * config.training.batch_size * config.model.context_length,
+            seconds_per_step=row["seconds"],
+            seconds=row["seconds"] * config.training.steps,
+            loss=row["loss"],
+        )
+
+
+def expected_bytes(config: RunConfig, processes: int) -> int:
+    """Weights, gradients, optimizer and what waits for the backward pass of one part of a batch, in each process."""
+    training = config.training
+    memory = training_memory(
+        config.model,
+        counting="autograd",
+        dtype=training.dtype,
+        optimizer=config.optimizer.name,
+        devices=processes if training.parallel == "fsdp" else 1,
+    )
+    return memory.total(training.batch_size // training.grad_accumulation // processes)
