@@ -93,8 +93,10 @@ class Tokenizer(_bpe.Tokenizer):
         self, text: str | bytes, *, special: Special = "token", dtype: DTypeLike | None = None
     ) -> NDArray[Any]:
         """The ids as an array: uint16 where all ids fit, else uint32, or the type asked for."""
-        chosen = self._dtype(dtype)  # first, for it imports NumPy, and may refuse
-        return self.encode_u32(text, special=special).astype(chosen, copy=False)
+        if dtype is None:
+            return self.encode_array(text, special=special)
+        chosen = self._dtype(dtype)  # first, for it may refuse
+        return self.encode_array(text, special=special).astype(chosen, copy=False)
 
     def encode_batch_numpy(
         self, texts: Iterable[str | bytes], *, special: Special = "token", dtype: DTypeLike | None = None

@@ -2,10 +2,11 @@
 
 use std::sync::Mutex;
 
+use cs336_bpe::encode::Ids;
 use cs336_bpe::pretokenize::Pattern;
 use cs336_bpe::vocab::Merge;
 use cs336_bpe::{Error, Job, Vocabulary};
-use numpy::{IntoPyArray, PyArray1, PyReadonlyArray1};
+use numpy::{Element, IntoPyArray, PyArray1, PyReadonlyArray1};
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyList, PyString};
@@ -68,22 +69,18 @@ fn stoppable<T: Send>(
 }
 
 impl Tokenizer {
-    fn encoded(&self, value: &Bound<'_, PyAny>, special: Option<&Bound<'_, PyAny>>) -> PyResult<Vec<u32>> {
+    fn encoded<T>(&self, value: &Bound<'_, PyAny>, special: Option<&Bound<'_, PyAny>>) -> PyResult<Vec<T>>
+    where
+        Vec<T>: Ids,
+    {
         let (py, bytes, policy) = (value.py(), text(value)?, policy(special)?);
         let mut out = Vec::new();
-        if bytes.len() > LARGE {
-            return watched(py, None, |job| {
-                let mut stream = self.0.stream(&policy)?;
-                for piece in bytes.chunks(LARGE) {
-                    job.check()?;
-                    stream.push(piece, &mut out, job)?;
-                }
-                stream.finish(&mut out, job)?;
-                Ok(out)
-            });
+        let mut encode = |job: &Job| self.0.encode_while(bytes, &policy, &mut out, job);
+        match bytes.len() {
+            0..=SMALL => encode(&Job::default()).or_raise(py)?,
+            ..=LARGE => py.detach(|| encode(&Job::default())).or_raise(py)?,
+            _ => watched(py, None, encode)?,
         }
-        let mut encode = || self.0.encode(bytes, &policy, &mut out);
-        if bytes.len() <= SMALL { encode() } else { py.detach(encode) }.or_raise(py)?;
         Ok(out)
     }
 
@@ -112,6 +109,16 @@ impl Tokenizer {
         }
         ids(value, self.0.vocab_size())
     }
+}
+
+/// An array of ids. Few are copied, for handing their memory over would cost more.
+fn array<T: Element + Copy>(py: Python<'_>, mut ids: Vec<T>) -> Bound<'_, PyArray1<T>> {
+    const FEW: usize = 1 << 10;
+    if ids.len() <= FEW {
+        return PyArray1::from_slice(py, &ids);
+    }
+    ids.shrink_to_fit();
+    ids.into_pyarray(py)
 }
 
 #[pymethods]
@@ -146,17 +153,21 @@ impl Tokenizer {
         text: &Bound<'py, PyAny>,
         special: Option<&Bound<'py, PyAny>>,
     ) -> PyResult<Bound<'py, PyList>> {
-        id_list(text.py(), &self.encoded(text, special)?)
+        id_list(text.py(), &self.encoded::<u32>(text, special)?)
     }
 
-    /// The ids of a text as an array of uint32.
+    /// The ids of a text as an array of the smallest type that holds all ids, uint16 or uint32.
     #[pyo3(signature = (text, *, special=None))]
-    fn encode_u32<'py>(
+    fn encode_array<'py>(
         &self,
         text: &Bound<'py, PyAny>,
         special: Option<&Bound<'py, PyAny>>,
-    ) -> PyResult<Bound<'py, PyArray1<u32>>> {
-        Ok(self.encoded(text, special)?.into_pyarray(text.py()))
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let py = text.py();
+        Ok(match self.0.vocab_size() <= 1 << 16 {
+            true => array(py, self.encoded::<u16>(text, special)?).into_any(),
+            false => array(py, self.encoded::<u32>(text, special)?).into_any(),
+        })
     }
 
     /// The ids of each of many texts.
@@ -205,7 +216,7 @@ impl Tokenizer {
         special: Option<&Bound<'py, PyAny>>,
     ) -> PyResult<IdsAndSpans<'py>> {
         let py = text.py();
-        let ids = self.encoded(text, special)?;
+        let ids: Vec<u32> = self.encoded(text, special)?;
         let spans = PyList::empty(py);
         let mut start = 0;
         for (at, &id) in ids.iter().enumerate() {
