@@ -2,8 +2,6 @@
 
 use std::sync::Arc;
 
-use rayon::prelude::*;
-
 use crate::decode::DecodeStream;
 use crate::encode::{Encoder, Ids, StreamEncoder, Words, reserve};
 use crate::pretokenize::Pattern;
@@ -98,11 +96,11 @@ impl Tokenizer {
     ///
     /// Bytes that are not UTF-8: each maximal run of bytes that belong to no valid sequence is a pre-token of its own and
     /// splits the text as a special token does.
-    pub fn encode(&self, text: &[u8], policy: &SpecialPolicy, out: &mut dyn Ids) -> Result<()> {
+    pub fn encode(&self, text: &[u8], policy: &SpecialPolicy, out: &mut Vec<u32>) -> Result<()> {
         self.encode_while(text, policy, out, &Job::default())
     }
 
-    /// [`encode`](Self::encode), until the job's caller wants to stop.
+    /// [`encode`](Self::encode) to an array of any type, until the job's caller wants to stop.
     pub fn encode_while(&self, text: &[u8], policy: &SpecialPolicy, out: &mut dyn Ids, job: &Job) -> Result<()> {
         let start = out.count();
         let result = self.policy(policy).and_then(|policy| self.encode_with(text, &policy, out, job));
@@ -110,29 +108,6 @@ impl Tokenizer {
             out.keep(start);
         }
         result
-    }
-
-    /// Encodes texts on `threads` threads of a pool that lives for this call; with one, on the caller's.
-    pub fn encode_batch(
-        &self,
-        texts: &[&[u8]],
-        policy: &SpecialPolicy,
-        threads: usize,
-        job: &Job,
-    ) -> Result<Vec<Vec<u32>>> {
-        /// Below this many bytes starting threads costs more than they bring.
-        const WORTH_THREADS: usize = 1 << 16;
-        let policy = self.policy(policy)?;
-        let one = |text: &&[u8]| {
-            let mut ids = Vec::new();
-            job.check()?;
-            self.encode_with(text, &policy, &mut ids, job)?;
-            Ok(ids)
-        };
-        if threads <= 1 || texts.len() <= 1 || texts.iter().map(|text| text.len()).sum::<usize>() < WORTH_THREADS {
-            return texts.iter().map(one).collect();
-        }
-        pool(threads)?.install(|| texts.par_iter().map(one).collect())
     }
 
     /// The ids of a text with the bytes each stands for, as `(start, end)`.
@@ -172,20 +147,6 @@ impl Tokenizer {
     /// Encodes one text that comes in pieces, cut anywhere.
     pub fn stream(&self, policy: &SpecialPolicy) -> Result<StreamEncoder> {
         StreamEncoder::new(self.clone(), policy.clone())
-    }
-
-    /// The bytes of ids; [`Error::UnknownId`] if one is no token.
-    pub fn decode_bytes(&self, ids: &[u32]) -> Result<Vec<u8>> {
-        let mut total = 0;
-        for (position, &id) in ids.iter().enumerate() {
-            total += self.token_at(id, position)?.len();
-        }
-        let mut bytes = Vec::new();
-        reserve(&mut bytes, total, "the decoded text")?;
-        for &id in ids {
-            bytes.extend_from_slice(self.id_to_token(id).unwrap_or_default());
-        }
-        Ok(bytes)
     }
 
     /// Decodes ids one by one to whole characters.

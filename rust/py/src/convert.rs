@@ -105,9 +105,27 @@ pub fn id_and_token(id: &Bound<'_, PyAny>, token: &Bound<'_, PyAny>) -> PyResult
     Ok((number, bytes.as_bytes().to_vec()))
 }
 
+/// The ids of a list in which all are ints that fit; `None` of any other, which takes longer to tell what is wrong.
+fn plain_ids(list: &Bound<'_, PyList>) -> Option<Vec<u32>> {
+    let mut ids = Vec::new();
+    ids.try_reserve_exact(list.len()).ok()?;
+    for item in list {
+        // SAFETY: `item` is a reference to an object. The function gives -1 with an exception set where this is no int.
+        let id = unsafe { pyo3::ffi::PyLong_AsLong(item.as_ptr()) };
+        if id < 0 {
+            drop(PyErr::take(list.py()));
+        }
+        ids.push(u32::try_from(id).ok()?);
+    }
+    Some(ids)
+}
+
 /// Ids from a list of ints or anything else that gives ints. What can't be an id says so.
 pub fn ids(value: &Bound<'_, PyAny>, vocab_size: usize) -> PyResult<Vec<u32>> {
     let py = value.py();
+    if let Some(ids) = value.cast::<PyList>().ok().and_then(plain_ids) {
+        return Ok(ids);
+    }
     let mut ids = Vec::new();
     for (position, item) in value.try_iter()?.enumerate() {
         let item = item?;

@@ -10,7 +10,7 @@ use crate::vocab::Vocabulary;
 use crate::{Error, Result};
 
 /// Cache lines, each with two entries of 32 bytes.
-const LINES: usize = 1 << 16;
+const LINES: usize = 1 << 17;
 
 /// Ids that an entry has room for. Those of other words, and the bytes of long ones, stand in arenas.
 pub const INLINE_IDS: usize = 4;

@@ -1,5 +1,6 @@
 //! Pre-tokens to ids: merge the adjacent pair of lowest rank, the leftmost first, until none is left.
 
+mod batch;
 mod cache;
 mod file;
 mod ids;
@@ -11,6 +12,7 @@ mod trie;
 mod whole;
 mod words;
 
+pub use batch::BatchIds;
 pub(crate) use cache::Caches;
 pub use file::{Dtype, EncodeFileOptions, EncodeFileStats, sidecar};
 pub use ids::Ids;

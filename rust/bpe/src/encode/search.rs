@@ -59,9 +59,10 @@ impl Default for Memo {
 impl Search {
     /// `whole` says by id which tokens are what merging makes of their bytes. `None` if the trie would be too large.
     pub fn new(vocabulary: &Vocabulary, derivations: Derivations, whole: &[bool]) -> Result<Option<Self>> {
-        let mut sorted: Vec<(&[u8], u32)> =
-            vocabulary.tokens().filter(|(id, _)| whole[*id as usize]).map(|(id, token)| (token, id)).collect();
-        sorted.sort_unstable_by(|one, other| beginning(one.0).cmp(&beginning(other.0)).then_with(|| one.0.cmp(other.0)));
+        let words = vocabulary.tokens().filter(|(id, _)| whole[*id as usize]);
+        let mut by_beginning: Vec<_> = words.map(|(id, token)| (beginning(token), token, id)).collect();
+        by_beginning.sort_unstable();
+        let sorted: Vec<(&[u8], u32)> = by_beginning.into_iter().map(|(_, token, id)| (token, id)).collect();
         let needed = (vocabulary.size() * size_of::<Token>()) as u64;
         let missing = Error::OutOfMemory { what: "the table of tokens", needed };
         let mut tokens = Table::new(UNKNOWN, vocabulary.size()).ok_or(missing)?;
