@@ -74,7 +74,8 @@ fn new_int(py: Python<'_>, id: u32) -> PyResult<Py<PyAny>> {
 fn int(py: Python<'_>, id: u32) -> PyResult<Py<PyAny>> {
     let Some(group) = INTS.get((id / GROUP) as usize) else { return new_int(py, id) };
     let first = id / GROUP * GROUP;
-    let ints = group.get_or_try_init(py, || (first..first + GROUP).map(|id| new_int(py, id)).collect::<PyResult<_>>())?;
+    let ints =
+        group.get_or_try_init(py, || (first..first + GROUP).map(|id| new_int(py, id)).collect::<PyResult<_>>())?;
     Ok(ints[(id % GROUP) as usize].clone_ref(py))
 }
 

@@ -82,7 +82,14 @@ impl Search {
     }
 
     /// Appends the ids of a word; false, and nothing appended, where no way was found, which does not happen.
-    pub fn encode(&self, pairs: &PairTable, memo: &mut Memo, word: &[u8], out: &mut Vec<u32>, job: &Job) -> Result<bool> {
+    pub fn encode(
+        &self,
+        pairs: &PairTable,
+        memo: &mut Memo,
+        word: &[u8],
+        out: &mut Vec<u32>,
+        job: &Job,
+    ) -> Result<bool> {
         let start = out.len();
         // Places up to the 64th need no memory of their own.
         let mut failed = 0u64;
@@ -132,7 +139,8 @@ impl Search {
         }
         // Ids are less than 2^26.
         let key = u64::from(left) << 28 | u64::from(right) << 2 | 1;
-        let entry = &mut memo.pairs[(key.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> (64 - PAIRS.trailing_zeros())) as usize];
+        let entry =
+            &mut memo.pairs[(key.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> (64 - PAIRS.trailing_zeros())) as usize];
         if *entry & !2 == key {
             return *entry & 2 != 0;
         }

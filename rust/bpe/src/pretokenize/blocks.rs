@@ -202,13 +202,31 @@ macro_rules! ascii_masks {
 
 #[cfg(target_arch = "x86_64")]
 ascii_masks!(
-    ascii_sse2, "sse2", 16, __m128i, _mm_loadu_si128, _mm_set1_epi8, _mm_add_epi8, _mm_cmpeq_epi8, _mm_cmpgt_epi8,
-    _mm_or_si128, _mm_movemask_epi8
+    ascii_sse2,
+    "sse2",
+    16,
+    __m128i,
+    _mm_loadu_si128,
+    _mm_set1_epi8,
+    _mm_add_epi8,
+    _mm_cmpeq_epi8,
+    _mm_cmpgt_epi8,
+    _mm_or_si128,
+    _mm_movemask_epi8
 );
 #[cfg(target_arch = "x86_64")]
 ascii_masks!(
-    ascii_avx2, "avx2", 32, __m256i, _mm256_loadu_si256, _mm256_set1_epi8, _mm256_add_epi8, _mm256_cmpeq_epi8,
-    _mm256_cmpgt_epi8, _mm256_or_si256, _mm256_movemask_epi8
+    ascii_avx2,
+    "avx2",
+    32,
+    __m256i,
+    _mm256_loadu_si256,
+    _mm256_set1_epi8,
+    _mm256_add_epi8,
+    _mm256_cmpeq_epi8,
+    _mm256_cmpgt_epi8,
+    _mm256_or_si256,
+    _mm256_movemask_epi8
 );
 
 /// One byte after the other: what the fast ones must equal.
