@@ -19,7 +19,7 @@ use crate::job::watched;
 /// Texts up to this many bytes are encoded with the GIL held: releasing it would cost more.
 const SMALL: usize = 1 << 12;
 
-/// For texts of more bytes Ctrl-C need not wait for the end; whole ones are encoded in pieces of this size.
+/// For texts of more bytes Ctrl-C need not wait for the end.
 const LARGE: usize = 1 << 20;
 
 type Pairs = Vec<(Vec<u8>, Vec<u8>)>;
@@ -76,10 +76,10 @@ impl Tokenizer {
         let (py, bytes, policy) = (value.py(), text(value)?, policy(special)?);
         let mut out = Vec::new();
         let mut encode = |job: &Job| self.0.encode_while(bytes, &policy, &mut out, job);
-        match bytes.len() {
-            0..=SMALL => encode(&Job::default()).or_raise(py)?,
-            ..=LARGE => py.detach(|| encode(&Job::default())).or_raise(py)?,
-            _ => watched(py, None, encode)?,
+        if bytes.len() <= SMALL {
+            encode(&Job::default()).or_raise(py)?;
+        } else {
+            stoppable(py, bytes.len(), encode)?;
         }
         Ok(out)
     }

@@ -128,7 +128,7 @@ impl Cache {
 }
 
 /// After so many misses the vocabulary's own words are worth entering: not for a few short texts.
-const WORTH_SEEDING: usize = 512;
+const WORTH_SEEDING: usize = 1 << 12;
 
 impl Cache {
     /// Counts a miss. Of those that prove a text long, one enters the tokens that are words, the first ones last, so that
