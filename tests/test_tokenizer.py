@@ -4,6 +4,7 @@ import pickle
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -214,3 +215,27 @@ def test_training_imports_next_to_nothing(tmp_path: Path) -> None:
         f"assert not {heavy} & (set(sys.modules) - before), set(sys.modules) - before"
     )
     subprocess.run([sys.executable, "-c", code, text, tmp_path / "tokenizer.json"], check=True)
+
+
+@pytest.mark.parametrize("threads", [1, 2, 5, None])
+def test_batches_do_not_depend_on_threads(threads: int | None) -> None:
+    tokenizer = train_bpe_from_iterator(["the cat sat on the mat, the cat's hat " * 20], 300)
+    texts = ["the cat sat " * (number % 40) + str(number) for number in range(2000)]
+    one_by_one = [tokenizer.encode(text) for text in texts]
+    assert tokenizer.encode_batch(texts, threads=threads) == one_by_one
+    ids, offsets = tokenizer.encode_batch_numpy(texts, threads=threads)
+    assert ids.dtype == np.uint16
+    assert [ids[start:end].tolist() for start, end in pairwise(offsets)] == one_by_one
+
+
+def test_arrays_have_the_smallest_type_that_holds_all_ids() -> None:
+    tokens = {number: bytes([number]) for number in range(256)}
+    assert Tokenizer(tokens | {65535: b"ab"}, [(b"a", b"b")]).encode_numpy("ab").tolist() == [65535]
+    assert Tokenizer(tokens | {65535: b"ab"}, [(b"a", b"b")]).encode_numpy("ab").dtype == np.uint16
+    wide = Tokenizer(tokens | {65536: b"ab"}, [(b"a", b"b")])
+    for text in ("ab", "ab" * 5000):
+        assert wide.encode_numpy(text).dtype == np.uint32
+        assert wide.encode_numpy(text).tolist() == wide.encode(text) == [65536] * (len(text) // 2)
+        assert wide.decode(wide.encode_numpy(text)) == text
+    strided = np.repeat(wide.encode_numpy("abba"), 2)[::2]
+    assert wide.decode(strided) == "abba"

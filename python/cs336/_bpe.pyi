@@ -61,13 +61,21 @@ class Tokenizer:
         pattern: str = "gpt2",
     ) -> Self: ...
     def encode(self, text: str | bytes, *, special: str | Iterable[str] | None = None) -> list[int]: ...
-    def encode_u32(self, text: str | bytes, *, special: str | Iterable[str] | None = None) -> NDArray[np.uint32]: ...
+    def encode_array(self, text: str | bytes, *, special: str | Iterable[str] | None = None) -> NDArray[Any]: ...
     def encode_batch(
-        self, texts: Iterable[str | bytes], *, special: str | Iterable[str] | None = None
+        self,
+        texts: Iterable[str | bytes],
+        *,
+        special: str | Iterable[str] | None = None,
+        threads: int | None = None,
     ) -> list[list[int]]: ...
-    def encode_batch_u32(
-        self, texts: Iterable[str | bytes], *, special: str | Iterable[str] | None = None
-    ) -> tuple[NDArray[np.uint32], NDArray[np.int64]]: ...
+    def encode_batch_array(
+        self,
+        texts: Iterable[str | bytes],
+        *,
+        special: str | Iterable[str] | None = None,
+        threads: int | None = None,
+    ) -> tuple[NDArray[Any], NDArray[np.int64]]: ...
     def count(
         self, text: str | bytes, limit: int | None = None, *, special: str | Iterable[str] | None = None
     ) -> int: ...

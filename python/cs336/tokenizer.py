@@ -148,16 +148,23 @@ class Tokenizer(_bpe.Tokenizer):
         self, text: str | bytes, *, special: Special = "token", dtype: DTypeLike | None = None
     ) -> NDArray[Any]:
         """The ids as an array: uint16 where all ids fit, else uint32, or the type asked for."""
-        chosen = self._dtype(dtype)  # first, for it imports NumPy, and may refuse
-        return self.encode_u32(text, special=special).astype(chosen, copy=False)
+        if dtype is None:
+            return self.encode_array(text, special=special)
+        chosen = self._dtype(dtype)  # first, for it may refuse
+        return self.encode_array(text, special=special).astype(chosen, copy=False)
 
     def encode_batch_numpy(
-        self, texts: Iterable[str | bytes], *, special: Special = "token", dtype: DTypeLike | None = None
+        self,
+        texts: Iterable[str | bytes],
+        *,
+        special: Special = "token",
+        dtype: DTypeLike | None = None,
+        threads: int | None = None,
     ) -> tuple[NDArray[Any], NDArray[np.int64]]:
         """The ids of all texts one behind the other, and the n + 1 offsets of their borders."""
-        chosen = self._dtype(dtype)  # first, for it imports NumPy, and may refuse
-        ids, offsets = self.encode_batch_u32(texts, special=special)
-        return ids.astype(chosen, copy=False), offsets
+        chosen = None if dtype is None else self._dtype(dtype)  # first, for it may refuse
+        ids, offsets = self.encode_batch_array(texts, special=special, threads=threads)
+        return (ids if chosen is None else ids.astype(chosen, copy=False)), offsets
 
     def encode_iterable(self, texts: Iterable[str | bytes], *, special: Special = "token") -> Iterator[int]:
         """The ids of one text that comes in pieces, cut anywhere; lazily, in bounded memory."""

@@ -1,7 +1,54 @@
-//! Ids to text as they come: characters are given out when they are whole.
+//! Ids to bytes; and to text as they come, where characters are given out when they are whole.
 
-use crate::Result;
+use crate::encode::reserve;
 use crate::tokenizer::Tokenizer;
+use crate::{Error, Result};
+
+impl Tokenizer {
+    /// The bytes of ids; [`Error::UnknownId`] if one is no token.
+    pub fn decode_bytes<I: Copy + Into<u32>>(&self, ids: &[I]) -> Result<Vec<u8>> {
+        let length = self.decoded_length(ids)?;
+        let mut bytes = Vec::new();
+        reserve(&mut bytes, length, "the decoded text")?;
+        bytes.resize(length, 0);
+        self.decode_into(ids, &mut bytes)?;
+        Ok(bytes)
+    }
+
+    /// How many bytes ids stand for; [`Error::UnknownId`] if one is no token.
+    pub fn decoded_length<I: Copy + Into<u32>>(&self, ids: &[I]) -> Result<usize> {
+        let length = |id: u32| self.0.vocabulary.length(id);
+        let (mut total, mut all_known) = (0, true);
+        for &id in ids {
+            let length = length(id.into());
+            all_known &= length > 0;
+            total += length;
+        }
+        if let Some(position) = ids.iter().position(|&id| !all_known && length(id.into()) == 0) {
+            return Err(self.token_at(ids[position].into(), position).err().unwrap_or(Error::Interrupted));
+        }
+        Ok(total)
+    }
+
+    /// Writes the bytes of ids, as many as [`decoded_length`](Self::decoded_length) says.
+    pub fn decode_into<I: Copy + Into<u32>>(&self, ids: &[I], bytes: &mut [u8]) -> Result<()> {
+        /// Most tokens are no longer: copying always so many costs less than looking how many there are.
+        const USUAL: usize = 16;
+        let arena = self.0.vocabulary.arena();
+        let mut at = 0;
+        for (position, &id) in ids.iter().enumerate() {
+            let (start, end) = self.0.vocabulary.place(id.into());
+            let next = at + end - start;
+            let usual = arena.get(start..).and_then(|arena| arena.first_chunk::<USUAL>());
+            match (usual, bytes.get_mut(at..).and_then(|bytes| bytes.first_chunk_mut::<USUAL>())) {
+                (Some(from), Some(to)) if end - start <= USUAL => *to = *from,
+                _ => bytes[at..next].copy_from_slice(self.token_at(id.into(), position)?),
+            }
+            at = next;
+        }
+        Ok(())
+    }
+}
 
 /// What a stream makes of an id that is no token.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

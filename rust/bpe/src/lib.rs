@@ -12,6 +12,7 @@ mod error;
 pub mod formats;
 pub mod input;
 mod job;
+mod key;
 pub mod memory;
 pub mod pretokenize;
 pub mod reference;

@@ -1,8 +1,13 @@
 //! Large tables that are read all over the place, and how much memory the process has.
 
-/// From this size on a table is worth pages of its own kind.
+use std::mem::MaybeUninit;
+
+/// A page of its own kind, for large tables.
+pub(crate) const HUGE_PAGE: usize = 2 << 20;
+
+/// From this size on a table is worth such pages.
 #[cfg(target_os = "linux")]
-const WORTH_HUGE_PAGES: usize = 8 << 20;
+const WORTH_HUGE_PAGES: usize = HUGE_PAGE;
 
 /// Asks the system to back a vector's memory by huge pages, before anything touches it: a lookup then misses one cache
 /// less, that of the page table, and there are 512 times fewer pages to hand out. Where it can't, nothing changes.
@@ -20,6 +25,58 @@ pub(crate) fn prefer_huge_pages<T>(vector: &mut Vec<T>) {
     }
     #[cfg(not(target_os = "linux"))]
     let _ = vector;
+}
+
+/// A table that begins where a huge page does, if it is large.
+#[derive(Debug)]
+pub(crate) struct Table<T> {
+    /// Those before the first element are never touched, so that they take no memory.
+    places: Vec<MaybeUninit<T>>,
+    skipped: usize,
+    len: usize,
+}
+
+impl<T: Copy> Table<T> {
+    /// A table of `len` times the same value, `None` where there is no memory. Its size divides that of a page.
+    pub fn new(value: T, len: usize) -> Option<Self> {
+        let slack = if len * size_of::<T>() >= HUGE_PAGE / 4 { HUGE_PAGE / size_of::<T>() } else { 0 };
+        let mut places: Vec<MaybeUninit<T>> = Vec::new();
+        places.try_reserve_exact(len + slack).ok()?;
+        prefer_huge_pages(&mut places);
+        // Where there is no such place, all stays right and gets slower.
+        let skipped = places.as_ptr().align_offset(HUGE_PAGE).min(slack);
+        places.spare_capacity_mut()[skipped..skipped + len].fill(MaybeUninit::new(MaybeUninit::new(value)));
+        // SAFETY: there is room for so many, and these may be uninitialized.
+        unsafe { places.set_len(skipped + len) };
+        Some(Self { places, skipped, len })
+    }
+
+    /// A table of these elements, at least one.
+    pub fn of(elements: &[T]) -> Option<Self> {
+        let mut table = Self::new(*elements.first()?, elements.len())?;
+        table.copy_from_slice(elements);
+        Some(table)
+    }
+}
+
+impl<T> std::ops::Deref for Table<T> {
+    type Target = [T];
+
+    #[inline]
+    fn deref(&self) -> &[T] {
+        let places = &self.places[self.skipped..][..self.len];
+        // SAFETY: all of these were given a value when the table was made.
+        unsafe { &*(std::ptr::from_ref(places) as *const [T]) }
+    }
+}
+
+impl<T> std::ops::DerefMut for Table<T> {
+    #[inline]
+    fn deref_mut(&mut self) -> &mut [T] {
+        let places = &mut self.places[self.skipped..][..self.len];
+        // SAFETY: all of these were given a value when the table was made.
+        unsafe { &mut *(std::ptr::from_mut(places) as *mut [T]) }
+    }
 }
 
 /// Asks for the cache line of a value that is going to be needed soon.

@@ -2,10 +2,8 @@
 
 use std::sync::Arc;
 
-use rayon::prelude::*;
-
 use crate::decode::DecodeStream;
-use crate::encode::{Encoder, StreamEncoder, reserve};
+use crate::encode::{Encoder, Ids, StreamEncoder, Words, reserve};
 use crate::pretokenize::Pattern;
 use crate::special::SpecialTokens;
 use crate::vocab::Vocabulary;
@@ -99,35 +97,17 @@ impl Tokenizer {
     /// Bytes that are not UTF-8: each maximal run of bytes that belong to no valid sequence is a pre-token of its own and
     /// splits the text as a special token does.
     pub fn encode(&self, text: &[u8], policy: &SpecialPolicy, out: &mut Vec<u32>) -> Result<()> {
-        let start = out.len();
-        let result = self.policy(policy).and_then(|policy| self.encode_with(text, &policy, out, &Job::default()));
-        if result.is_err() {
-            out.truncate(start);
-        }
-        result
+        self.encode_while(text, policy, out, &Job::default())
     }
 
-    /// Encodes texts on `threads` threads of a pool that lives for this call; with one, on the caller's.
-    pub fn encode_batch(
-        &self,
-        texts: &[&[u8]],
-        policy: &SpecialPolicy,
-        threads: usize,
-        job: &Job,
-    ) -> Result<Vec<Vec<u32>>> {
-        /// Below this many bytes starting threads costs more than they bring.
-        const WORTH_THREADS: usize = 1 << 16;
-        let policy = self.policy(policy)?;
-        let one = |text: &&[u8]| {
-            let mut ids = Vec::new();
-            job.check()?;
-            self.encode_with(text, &policy, &mut ids, job)?;
-            Ok(ids)
-        };
-        if threads <= 1 || texts.len() <= 1 || texts.iter().map(|text| text.len()).sum::<usize>() < WORTH_THREADS {
-            return texts.iter().map(one).collect();
+    /// [`encode`](Self::encode) to an array of any type, until the job's caller wants to stop.
+    pub fn encode_while(&self, text: &[u8], policy: &SpecialPolicy, out: &mut dyn Ids, job: &Job) -> Result<()> {
+        let start = out.count();
+        let result = self.policy(policy).and_then(|policy| self.encode_with(text, &policy, out, job));
+        if result.is_err() {
+            out.keep(start);
         }
-        pool(threads)?.install(|| texts.par_iter().map(one).collect())
+        result
     }
 
     /// The ids of a text with the bytes each stands for, as `(start, end)`.
@@ -167,20 +147,6 @@ impl Tokenizer {
     /// Encodes one text that comes in pieces, cut anywhere.
     pub fn stream(&self, policy: &SpecialPolicy) -> Result<StreamEncoder> {
         StreamEncoder::new(self.clone(), policy.clone())
-    }
-
-    /// The bytes of ids; [`Error::UnknownId`] if one is no token.
-    pub fn decode_bytes(&self, ids: &[u32]) -> Result<Vec<u8>> {
-        let mut total = 0;
-        for (position, &id) in ids.iter().enumerate() {
-            total += self.token_at(id, position)?.len();
-        }
-        let mut bytes = Vec::new();
-        reserve(&mut bytes, total, "the decoded text")?;
-        for &id in ids {
-            bytes.extend_from_slice(self.id_to_token(id).unwrap_or_default());
-        }
-        Ok(bytes)
     }
 
     /// Decodes ids one by one to whole characters.
@@ -257,19 +223,33 @@ impl Tokenizer {
     }
 
     /// Encodes a whole text under a resolved policy.
-    pub(crate) fn encode_with(&self, text: &[u8], policy: &Policy<'_>, out: &mut Vec<u32>, job: &Job) -> Result<()> {
-        let mut at = 0;
-        if let Some(finder) = policy.finder() {
-            while let Some((index, start, end)) = finder.find(text, at) {
-                if !policy.allows(index) {
-                    return Err(self.refused(index, start as u64, characters(&text[..start])));
+    pub(crate) fn encode_with(&self, text: &[u8], policy: &Policy<'_>, out: &mut dyn Ids, job: &Job) -> Result<()> {
+        out.expect(text.len())?;
+        self.with_words(out, job, |words| {
+            let mut at = 0;
+            if let Some(finder) = policy.finder() {
+                while let Some((index, start, end)) = finder.find(text, at) {
+                    if !policy.allows(index) {
+                        return Err(self.refused(index, start as u64, characters(&text[..start])));
+                    }
+                    self.plain(&text[at..start], words)?;
+                    self.push_special(index, words)?;
+                    at = end;
                 }
-                self.plain(&text[at..start], out, job)?;
-                self.push_special(index, out)?;
-                at = end;
             }
-        }
-        self.plain(&text[at..], out, job)
+            self.plain(&text[at..], words)
+        })
+    }
+
+    /// Lends what encoding needs, with a cache that nobody else uses.
+    pub(crate) fn with_words<R>(
+        &self,
+        out: &mut dyn Ids,
+        job: &Job,
+        f: impl FnOnce(&mut Words<'_>) -> Result<R>,
+    ) -> Result<R> {
+        let Inner { encoder, vocabulary, .. } = &*self.0;
+        encoder.caches.with(|cache| f(&mut Words::new(encoder, vocabulary, cache.parts(), out, job)))
     }
 
     /// The error of special text that no policy allows.
@@ -278,63 +258,49 @@ impl Tokenizer {
     }
 
     /// Appends the id of a special token.
-    pub(crate) fn push_special(&self, index: usize, out: &mut Vec<u32>) -> Result<()> {
-        reserve(out, 1, "the token ids")?;
-        out.push(self.0.vocabulary.special()[index].1);
-        Ok(())
+    pub(crate) fn push_special(&self, index: usize, words: &mut Words<'_>) -> Result<()> {
+        words.id(self.0.vocabulary.special()[index].1)
     }
 
     /// Encodes text that holds no special token and ends where it ends.
-    pub(crate) fn plain(&self, bytes: &[u8], out: &mut Vec<u32>, job: &Job) -> Result<()> {
+    pub(crate) fn plain(&self, bytes: &[u8], words: &mut Words<'_>) -> Result<()> {
         if let Ok(text) = std::str::from_utf8(bytes) {
-            return self.text(text, out, job);
+            return self.text(text, words);
         }
         let mut broken: Vec<u8> = Vec::new();
         for chunk in bytes.utf8_chunks() {
             if !chunk.valid().is_empty() {
-                self.word_if_any(&mut broken, out, job)?;
-                self.text(chunk.valid(), out, job)?;
+                word_if_any(&mut broken, words)?;
+                self.text(chunk.valid(), words)?;
             }
             reserve(&mut broken, chunk.invalid().len(), "bytes that are not UTF-8")?;
             broken.extend_from_slice(chunk.invalid());
         }
-        self.word_if_any(&mut broken, out, job)
+        word_if_any(&mut broken, words)
     }
 
-    fn word_if_any(&self, word: &mut Vec<u8>, out: &mut Vec<u32>, job: &Job) -> Result<()> {
-        if !word.is_empty() {
-            self.word(word, out, job)?;
-            word.clear();
-        }
-        Ok(())
-    }
-
-    /// Encodes one pre-token, unless the caller wants to stop.
-    pub(crate) fn word(&self, word: &[u8], out: &mut Vec<u32>, job: &Job) -> Result<()> {
-        job.check()?;
-        self.0.encoder.word(&self.0.vocabulary, word, out, job)
-    }
-
-    fn text(&self, text: &str, out: &mut Vec<u32>, job: &Job) -> Result<()> {
-        let mut result = Ok(());
-        self.0.pattern.for_each(text, |word| {
-            if result.is_ok() {
-                result = self.word(word.as_bytes(), out, job);
-            }
-        })?;
-        result
+    fn text(&self, text: &str, words: &mut Words<'_>) -> Result<()> {
+        self.0.pattern.for_each_spans(text, |start, ends| words.add(text.as_bytes(), start, ends))?;
+        words.end(text.as_bytes())
     }
 
     /// Encodes those pre-tokens of a text that no continuation could change; returns how many bytes they take.
-    pub(crate) fn settled(&self, text: &str, out: &mut Vec<u32>, job: &Job) -> Result<usize> {
-        let mut result = Ok(());
+    pub(crate) fn settled(&self, text: &str, words: &mut Words<'_>) -> Result<usize> {
+        let mut start = 0;
         let taken = self.0.pattern.for_each_settled(text, |word| {
-            if result.is_ok() {
-                result = self.word(word.as_bytes(), out, job);
-            }
+            words.add(text.as_bytes(), start, &[start + word.len()]);
+            start += word.len();
         })?;
-        result.map(|()| taken)
+        words.end(text.as_bytes()).map(|()| taken)
     }
+}
+
+fn word_if_any(word: &mut Vec<u8>, words: &mut Words<'_>) -> Result<()> {
+    if !word.is_empty() {
+        words.word(word)?;
+        word.clear();
+    }
+    Ok(())
 }
 
 /// A private pool of threads.

@@ -308,6 +308,27 @@ impl Vocabulary {
         (start < end).then(|| &self.arena[start..end])
     }
 
+    /// Where the bytes of a token stand in the arena; an empty place where no token has this id.
+    #[inline(always)]
+    pub(crate) fn place(&self, id: u32) -> (usize, usize) {
+        match self.starts.get(id as usize..).and_then(|starts| starts.first_chunk()) {
+            Some(&[start, end]) => (start as usize, end as usize),
+            None => (0, 0),
+        }
+    }
+
+    /// Length of a token in bytes; 0 where no token has this id.
+    #[inline(always)]
+    pub(crate) fn length(&self, id: u32) -> usize {
+        let (start, end) = self.place(id);
+        end - start
+    }
+
+    /// The bytes of all tokens in order of id.
+    pub(crate) fn arena(&self) -> &[u8] {
+        &self.arena
+    }
+
     /// All tokens, special ones too, in order of id.
     pub fn tokens(&self) -> impl Iterator<Item = (u32, &[u8])> {
         (0..self.size() as u32).filter_map(|id| Some((id, self.token(id)?)))

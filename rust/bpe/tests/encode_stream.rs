@@ -136,7 +136,7 @@ fn counting_stops_early() {
 #[test]
 fn unknown_ids_are_named() {
     let tokenizer = tokenizer("gpt2", &[]);
-    let error = tokenizer.decode_bytes(&[0, 999]).unwrap_err();
+    let error = tokenizer.decode_bytes(&[0u32, 999]).unwrap_err();
     assert!(matches!(error, Error::UnknownId { id: 999, position: 1, .. }));
     assert!(matches!(tokenizer.decode_stream().push(999), Err(Error::UnknownId { id: 999, position: 0, .. })));
 }

@@ -3,6 +3,7 @@
 use cs336_bpe::SpecialPolicy;
 use pyo3::exceptions::{PyTypeError, PyUnicodeEncodeError};
 use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyBytes, PyList, PyString};
 
 use crate::arguments::{SpecialTokens, VocabularyId};
@@ -57,23 +58,39 @@ pub fn policy(value: Option<&Bound<'_, PyAny>>) -> PyResult<SpecialPolicy> {
     Ok(SpecialPolicy::Allowed(value.extract::<SpecialTokens>()?.0))
 }
 
+/// Python's ints for ids: made when one of a group is first needed, then shared by all lists.
+static INTS: [PyOnceLock<Vec<Py<PyAny>>>; 256] = [const { PyOnceLock::new() }; 256];
+
+/// Ids of one group.
+const GROUP: u32 = 1 << 10;
+
+fn new_int(py: Python<'_>, id: u32) -> PyResult<Py<PyAny>> {
+    // SAFETY: the result is a new reference or null with an exception set, which `from_owned_ptr_or_err` tells apart.
+    unsafe { Bound::from_owned_ptr_or_err(py, pyo3::ffi::PyLong_FromUnsignedLong(id.into())) }.map(Bound::unbind)
+}
+
+/// The int of an id. Each list would otherwise hold ints of its own, four times as large as its references to them.
+#[inline]
+fn int(py: Python<'_>, id: u32) -> PyResult<Py<PyAny>> {
+    let Some(group) = INTS.get((id / GROUP) as usize) else { return new_int(py, id) };
+    let first = id / GROUP * GROUP;
+    let ints =
+        group.get_or_try_init(py, || (first..first + GROUP).map(|id| new_int(py, id)).collect::<PyResult<_>>())?;
+    Ok(ints[(id % GROUP) as usize].clone_ref(py))
+}
+
 /// A list of Python's ints. Written against the C interface because `PyList::new` panics where memory ends, and this
 /// must be a `MemoryError`.
 pub fn id_list<'py>(py: Python<'py>, ids: &[u32]) -> PyResult<Bound<'py, PyList>> {
     let length = ids.len() as pyo3::ffi::Py_ssize_t;
     // SAFETY: `PyList_New` gives a new reference or null with an exception set, which `from_owned_ptr_or_err` tells apart.
     let list = unsafe { Bound::from_owned_ptr_or_err(py, pyo3::ffi::PyList_New(length))? };
-    for (at, &id) in ids.iter().enumerate() {
-        if at % CHECK == 0 {
-            py.check_signals()?;
-        }
-        // SAFETY: `at` is inside the list, and `PyList_SetItem` takes over the reference to the new int.
-        unsafe {
-            let int = pyo3::ffi::PyLong_FromUnsignedLong(id.into());
-            if int.is_null() {
-                return Err(PyErr::fetch(py));
-            }
-            pyo3::ffi::PyList_SetItem(list.as_ptr(), at as pyo3::ffi::Py_ssize_t, int);
+    for (group, ids) in ids.chunks(CHECK).enumerate() {
+        py.check_signals()?;
+        for (at, &id) in (group * CHECK..).zip(ids) {
+            let int = int(py, id)?.into_ptr();
+            // SAFETY: `at` is inside the list, and `PyList_SetItem` takes over the reference to the int.
+            unsafe { pyo3::ffi::PyList_SetItem(list.as_ptr(), at as pyo3::ffi::Py_ssize_t, int) };
         }
     }
     Ok(list.cast_into::<PyList>()?)
@@ -89,9 +106,27 @@ pub fn id_and_token(id: &Bound<'_, PyAny>, token: &Bound<'_, PyAny>) -> PyResult
     Ok((number, bytes.as_bytes().to_vec()))
 }
 
+/// The ids of a list in which all are ints that fit; `None` of any other, which takes longer to tell what is wrong.
+fn plain_ids(list: &Bound<'_, PyList>) -> Option<Vec<u32>> {
+    let mut ids = Vec::new();
+    ids.try_reserve_exact(list.len()).ok()?;
+    for item in list {
+        // SAFETY: `item` is a reference to an object. The function gives -1 with an exception set where this is no int.
+        let id = unsafe { pyo3::ffi::PyLong_AsLong(item.as_ptr()) };
+        if id < 0 {
+            drop(PyErr::take(list.py()));
+        }
+        ids.push(u32::try_from(id).ok()?);
+    }
+    Some(ids)
+}
+
 /// Ids from a list of ints or anything else that gives ints. What can't be an id says so.
 pub fn ids(value: &Bound<'_, PyAny>, vocab_size: usize) -> PyResult<Vec<u32>> {
     let py = value.py();
+    if let Some(ids) = value.cast::<PyList>().ok().and_then(plain_ids) {
+        return Ok(ids);
+    }
     let mut ids = Vec::new();
     for (position, item) in value.try_iter()?.enumerate() {
         let item = item?;

@@ -3,10 +3,11 @@
 use std::sync::Mutex;
 
 use cs336_bpe::decode::Unknown;
+use cs336_bpe::encode::{BatchIds, Ids};
 use cs336_bpe::pretokenize::Pattern;
 use cs336_bpe::vocab::Merge;
 use cs336_bpe::{Error, Job, Vocabulary};
-use numpy::{IntoPyArray, PyArray1, PyReadonlyArray1};
+use numpy::{Element, IntoPyArray, PyArray1, PyReadonlyArray1};
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyList, PyString};
@@ -19,7 +20,7 @@ use crate::job::watched;
 /// Texts up to this many bytes are encoded with the GIL held: releasing it would cost more.
 const SMALL: usize = 1 << 12;
 
-/// For texts of more bytes Ctrl-C need not wait for the end; whole ones are encoded in pieces of this size.
+/// For texts of more bytes Ctrl-C need not wait for the end.
 const LARGE: usize = 1 << 20;
 
 type Pairs = Vec<(Vec<u8>, Vec<u8>)>;
@@ -27,7 +28,7 @@ type Pairs = Vec<(Vec<u8>, Vec<u8>)>;
 type Parts<'py> = (Vec<(u32, Bound<'py, PyBytes>)>, Vec<(u32, u32, u32)>, Vec<(String, u32)>, bool, String);
 
 /// The ids of several texts one behind the other, and where each text's begin.
-type IdsAndOffsets<'py> = (Bound<'py, PyArray1<u32>>, Bound<'py, PyArray1<i64>>);
+type IdsAndOffsets<'py> = (Bound<'py, PyAny>, Bound<'py, PyArray1<i64>>);
 /// Ids, and the bytes that each stands for.
 type IdsAndSpans<'py> = (Bound<'py, PyList>, Bound<'py, PyList>);
 
@@ -69,50 +70,77 @@ pub fn stoppable<T: Send>(
 }
 
 impl Tokenizer {
-    fn encoded(&self, value: &Bound<'_, PyAny>, special: Option<&Bound<'_, PyAny>>) -> PyResult<Vec<u32>> {
+    fn encoded<T>(&self, value: &Bound<'_, PyAny>, special: Option<&Bound<'_, PyAny>>) -> PyResult<Vec<T>>
+    where
+        Vec<T>: Ids,
+    {
         let (py, bytes, policy) = (value.py(), text(value)?, policy(special)?);
         let mut out = Vec::new();
-        if bytes.len() > LARGE {
-            return watched(py, None, |job| {
-                let mut stream = self.0.stream(&policy)?;
-                for piece in bytes.chunks(LARGE) {
-                    job.check()?;
-                    stream.push(piece, &mut out, job)?;
-                }
-                stream.finish(&mut out, job)?;
-                Ok(out)
-            });
+        let mut encode = |job: &Job| self.0.encode_while(bytes, &policy, &mut out, job);
+        if bytes.len() <= SMALL {
+            encode(&Job::default()).or_raise(py)?;
+        } else {
+            stoppable(py, bytes.len(), encode)?;
         }
-        let mut encode = || self.0.encode(bytes, &policy, &mut out);
-        if bytes.len() <= SMALL { encode() } else { py.detach(encode) }.or_raise(py)?;
         Ok(out)
     }
 
-    fn batch(&self, texts: &Bound<'_, PyAny>, special: Option<&Bound<'_, PyAny>>) -> PyResult<Vec<Vec<u32>>> {
+    fn batch<T: Copy + Send>(
+        &self,
+        texts: &Bound<'_, PyAny>,
+        special: Option<&Bound<'_, PyAny>>,
+        threads: Option<usize>,
+    ) -> PyResult<BatchIds<T>>
+    where
+        Vec<T>: Ids,
+    {
         let (py, policy) = (texts.py(), policy(special)?);
         if texts.cast::<PyString>().is_ok() {
             return Err(PyTypeError::new_err("texts must be a list of texts, not a single str"));
         }
         let items: Vec<Bound<'_, PyAny>> = texts.try_iter()?.collect::<PyResult<_>>()?;
         let slices: Vec<&[u8]> = items.iter().map(text).collect::<PyResult<_>>()?;
-        let threads = std::thread::available_parallelism().map_or(1, usize::from);
-        if slices.iter().map(|slice| slice.len()).sum::<usize>() <= SMALL {
+        let bytes = slices.iter().map(|slice| slice.len()).sum::<usize>();
+        if bytes <= SMALL {
             return self.0.encode_batch(&slices, &policy, 1, &Job::default()).or_raise(py);
         }
-        watched(py, None, |job| self.0.encode_batch(&slices, &policy, threads, job))
+        let threads = threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
+        stoppable(py, bytes, |job| self.0.encode_batch(&slices, &policy, threads, job))
     }
 
-    fn id_vector(&self, value: &Bound<'_, PyAny>) -> PyResult<Vec<u32>> {
-        if value.cast::<PyList>().is_err() {
-            if let Ok(array) = value.extract::<PyReadonlyArray1<'_, u32>>() {
-                return Ok(array.as_array().to_vec());
-            }
-            if let Ok(array) = value.extract::<PyReadonlyArray1<'_, u16>>() {
-                return Ok(array.as_array().iter().map(|&id| id.into()).collect());
-            }
-        }
-        ids(value, self.0.vocab_size())
+    /// The ids of many texts and where each begins.
+    fn batch_arrays<'py, T: Element + Copy + Send>(
+        &self,
+        texts: &Bound<'py, PyAny>,
+        special: Option<&Bound<'py, PyAny>>,
+        threads: Option<usize>,
+    ) -> PyResult<IdsAndOffsets<'py>>
+    where
+        Vec<T>: Ids,
+    {
+        let batch = self.batch::<T>(texts, special, threads)?;
+        let offsets: Vec<i64> = std::iter::once(0).chain(batch.ends.iter().map(|&end| end as i64)).collect();
+        Ok((array(texts.py(), batch.ids).into_any(), array(texts.py(), offsets)))
     }
+
+    /// The bytes that ids of one type stand for.
+    fn bytes_of<'py, I>(&self, py: Python<'py>, ids: &[I]) -> PyResult<Bound<'py, PyBytes>>
+    where
+        I: Copy + Into<u32>,
+    {
+        let length = self.0.decoded_length(ids).or_raise(py)?;
+        PyBytes::new_with(py, length, |target| self.0.decode_into(ids, target).or_raise(py))
+    }
+}
+
+/// An array of ids. Few are copied, for handing their memory over would cost more.
+fn array<T: Element + Copy>(py: Python<'_>, mut ids: Vec<T>) -> Bound<'_, PyArray1<T>> {
+    const FEW: usize = 1 << 10;
+    if ids.len() <= FEW {
+        return PyArray1::from_slice(py, &ids);
+    }
+    ids.shrink_to_fit();
+    ids.into_pyarray(py)
 }
 
 #[pymethods]
@@ -147,43 +175,49 @@ impl Tokenizer {
         text: &Bound<'py, PyAny>,
         special: Option<&Bound<'py, PyAny>>,
     ) -> PyResult<Bound<'py, PyList>> {
-        id_list(text.py(), &self.encoded(text, special)?)
+        id_list(text.py(), &self.encoded::<u32>(text, special)?)
     }
 
-    /// The ids of a text as an array of uint32.
+    /// The ids of a text as an array of the smallest type that holds all ids, uint16 or uint32.
     #[pyo3(signature = (text, *, special=None))]
-    fn encode_u32<'py>(
+    fn encode_array<'py>(
         &self,
         text: &Bound<'py, PyAny>,
         special: Option<&Bound<'py, PyAny>>,
-    ) -> PyResult<Bound<'py, PyArray1<u32>>> {
-        Ok(self.encoded(text, special)?.into_pyarray(text.py()))
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let py = text.py();
+        Ok(match self.0.vocab_size() <= 1 << 16 {
+            true => array(py, self.encoded::<u16>(text, special)?).into_any(),
+            false => array(py, self.encoded::<u32>(text, special)?).into_any(),
+        })
     }
 
     /// The ids of each of many texts.
-    #[pyo3(signature = (texts, *, special=None))]
+    #[pyo3(signature = (texts, *, special=None, threads=None))]
     fn encode_batch<'py>(
         &self,
         texts: &Bound<'py, PyAny>,
         special: Option<&Bound<'py, PyAny>>,
+        threads: Option<usize>,
     ) -> PyResult<Vec<Bound<'py, PyList>>> {
-        self.batch(texts, special)?.iter().map(|ids| id_list(texts.py(), ids)).collect()
+        let BatchIds { ids, ends } = self.batch::<u32>(texts, special, threads)?;
+        let starts = std::iter::once(0).chain(ends.iter().copied());
+        starts.zip(&ends).map(|(start, &end)| id_list(texts.py(), &ids[start..end])).collect()
     }
 
-    /// The ids of many texts one behind the other as uint32, and where each begins.
-    #[pyo3(signature = (texts, *, special=None))]
-    fn encode_batch_u32<'py>(
+    /// The ids of many texts one behind the other, as [`encode_array`](Self::encode_array) gives them, and where each
+    /// begins.
+    #[pyo3(signature = (texts, *, special=None, threads=None))]
+    fn encode_batch_array<'py>(
         &self,
         texts: &Bound<'py, PyAny>,
         special: Option<&Bound<'py, PyAny>>,
+        threads: Option<usize>,
     ) -> PyResult<IdsAndOffsets<'py>> {
-        let batch = self.batch(texts, special)?;
-        let mut offsets = vec![0i64];
-        offsets.extend(batch.iter().scan(0, |end, ids| {
-            *end += ids.len() as i64;
-            Some(*end)
-        }));
-        Ok((batch.concat().into_pyarray(texts.py()), offsets.into_pyarray(texts.py())))
+        match self.0.vocab_size() <= 1 << 16 {
+            true => self.batch_arrays::<u16>(texts, special, threads),
+            false => self.batch_arrays::<u32>(texts, special, threads),
+        }
     }
 
     /// How many ids a text has; above a limit, `limit + 1`.
@@ -206,7 +240,7 @@ impl Tokenizer {
         special: Option<&Bound<'py, PyAny>>,
     ) -> PyResult<IdsAndSpans<'py>> {
         let py = text.py();
-        let ids = self.encoded(text, special)?;
+        let ids: Vec<u32> = self.encoded(text, special)?;
         let spans = PyList::empty(py);
         let mut start = 0;
         for (at, &id) in ids.iter().enumerate() {
@@ -229,12 +263,21 @@ impl Tokenizer {
     /// The bytes of ids.
     fn decode_bytes<'py>(&self, ids: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyBytes>> {
         let py = ids.py();
-        let ids = self.id_vector(ids)?;
-        let bytes = self.0.decode_bytes(&ids).or_raise(py)?;
-        PyBytes::new_with(py, bytes.len(), |target| {
-            target.copy_from_slice(&bytes);
-            Ok(())
-        })
+        if ids.cast::<PyList>().is_err() {
+            if let Ok(array) = ids.extract::<PyReadonlyArray1<'_, u32>>() {
+                return match array.as_slice() {
+                    Ok(ids) => self.bytes_of(py, ids),
+                    Err(_) => self.bytes_of(py, &array.as_array().to_vec()),
+                };
+            }
+            if let Ok(array) = ids.extract::<PyReadonlyArray1<'_, u16>>() {
+                return match array.as_slice() {
+                    Ok(ids) => self.bytes_of(py, ids),
+                    Err(_) => self.bytes_of(py, &array.as_array().to_vec()),
+                };
+            }
+        }
+        self.bytes_of(py, &crate::convert::ids(ids, self.0.vocab_size())?)
     }
 
     /// A decoder of ids that come one by one. `unknown`: "error", "skip" or "replace".

@@ -3,33 +3,11 @@
 mod sorted;
 mod tally;
 
-use std::hash::{BuildHasher, Hasher, RandomState};
-use std::sync::LazyLock;
-
-use foldhash::fast::FixedState;
-
 pub(super) use tally::Tally;
 
+use crate::key::{INLINE, Key, SEED};
 use crate::memory::{prefer_huge_pages, prefetch};
 use crate::{Error, Job, Result};
-
-/// Words up to this many bytes are their own key.
-const INLINE: usize = 15;
-
-/// In place of its length, marks the key of a word that stands in the arena.
-const IN_ARENA: u8 = 0xff;
-
-/// Masks of the first bytes of a key, by how many.
-const MASKS: [Key; INLINE + 1] = {
-    let mut masks = [Key { low: 0, high: 0 }; INLINE + 1];
-    let mut length = 1;
-    while length <= INLINE {
-        let mask = (1 << (8 * length)) - 1u128;
-        masks[length] = Key { low: mask as u64, high: (mask >> 64) as u64 };
-        length += 1;
-    }
-    masks
-};
 
 impl Entry {
     #[inline]
@@ -39,34 +17,6 @@ impl Entry {
 
     fn is_free(&self) -> bool {
         self.key() == Key::default()
-    }
-}
-
-/// Hashes differ from process to process, so that nobody can write a text whose words all fall into one place.
-static SEED: LazyLock<[u64; 2]> = LazyLock::new(|| [0, 1].map(|_| RandomState::new().build_hasher().finish() | 1));
-
-/// The 16 bytes of a key as two numbers, little-endian: an array would go through memory on its way into the table.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Key {
-    low: u64,
-    high: u64,
-}
-
-impl Key {
-    #[inline]
-    fn from_bytes(bytes: &[u8; 16]) -> Self {
-        let (halves, _) = bytes.as_chunks::<8>();
-        Self { low: u64::from_le_bytes(halves[0]), high: u64::from_le_bytes(halves[1]) }
-    }
-
-    fn to_bytes(self) -> [u8; 16] {
-        (u128::from(self.high) << 64 | u128::from(self.low)).to_le_bytes()
-    }
-
-    /// Whether the word stands in the arena.
-    #[inline]
-    fn in_arena(self) -> bool {
-        self.high >> 56 == u64::from(IN_ARENA)
     }
 }
 
@@ -175,7 +125,7 @@ impl WordCounts {
     }
 
     fn word<'s>(&'s self, entry: &'s Entry) -> &'s [u8] {
-        if entry.key().in_arena() { self.long(entry.start) } else { inline(&entry.key) }
+        if entry.key().is_elsewhere() { self.long(entry.start) } else { inline(&entry.key) }
     }
 
     fn long(&self, start: u64) -> &[u8] {
@@ -187,34 +137,7 @@ impl WordCounts {
     /// Key and hash of `text[start..end]`.
     #[inline]
     fn key(&self, text: &[u8], start: usize, end: usize) -> (Key, u64) {
-        let length = end - start;
-        if length > INLINE {
-            return self.long_key(&text[start..end]);
-        }
-        let bytes = match text[start..].first_chunk::<16>() {
-            Some(bytes) => Key::from_bytes(bytes),
-            None => {
-                let mut bytes = [0; 16];
-                bytes[..length].copy_from_slice(&text[start..end]);
-                Key::from_bytes(&bytes)
-            }
-        };
-        let mask = MASKS[length];
-        let key = Key { low: bytes.low & mask.low, high: bytes.high & mask.high | (length as u64) << 56 };
-        (key, self.hash(key))
-    }
-
-    #[inline]
-    fn hash(&self, key: Key) -> u64 {
-        let product = u128::from(key.low ^ self.seed[0]) * u128::from(key.high ^ self.seed[1]);
-        product as u64 ^ (product >> 64) as u64
-    }
-
-    #[cold]
-    #[inline(never)]
-    fn long_key(&self, word: &[u8]) -> (Key, u64) {
-        let hash = FixedState::with_seed(self.seed[0]).hash_one(word);
-        (Key { low: hash, high: word.len() as u64 & (u64::MAX >> 8) | u64::from(IN_ARENA) << 56 }, hash)
+        Key::of(text, start, end, self.seed)
     }
 
     #[inline]
@@ -232,7 +155,7 @@ impl WordCounts {
         // An empty table has no place to look at.
         while let Some(entry) = self.entries.get(at) {
             if entry.key() == lookup.key
-                && (!lookup.key.in_arena() || self.long(entry.start) == &text[lookup.start..lookup.end])
+                && (!lookup.key.is_elsewhere() || self.long(entry.start) == &text[lookup.start..lookup.end])
             {
                 let count = &mut self.entries[at].count;
                 *count = count.checked_add(times).ok_or(Error::CountOverflow)?;
@@ -253,7 +176,7 @@ impl WordCounts {
             self.grow()?;
         }
         let mut start = 0;
-        if lookup.key.in_arena() {
+        if lookup.key.is_elsewhere() {
             let word = &text[lookup.start..lookup.end];
             self.reserve_in_arena(word.len() + 8)?;
             start = self.arena.len() as u64;
@@ -286,7 +209,7 @@ impl WordCounts {
         let shift = 64 - size.trailing_zeros();
         for entry in self.entries.iter().filter(|entry| !entry.is_free()) {
             let key = entry.key();
-            let hash = if key.in_arena() { key.low } else { self.hash(key) };
+            let hash = if key.is_elsewhere() { key.low } else { key.hash(self.seed) };
             place(&mut entries, shift, hash, *entry);
         }
         (self.entries, self.shift) = (entries, shift);

@@ -161,6 +161,14 @@ fn header(dtype: Dtype, tokens: u64) -> Vec<u8> {
     header
 }
 
+/// Ids as a token file holds them.
+fn little_endian(ids: &[u32], dtype: Dtype) -> Vec<u8> {
+    match dtype {
+        Dtype::Uint16 => ids.iter().flat_map(|&id| (id as u16).to_le_bytes()).collect(),
+        Dtype::Uint32 => ids.iter().flat_map(|&id| id.to_le_bytes()).collect(),
+    }
+}
+
 /// Reads, cuts where nothing changes, encodes the parts side by side, writes them in order.
 struct Blocks<'t> {
     tokenizer: &'t Tokenizer,
@@ -223,17 +231,20 @@ impl Blocks<'_> {
             }
         }
         let parts: Vec<&str> = cuts.windows(2).map(|cut| &text[cut[0]..cut[1]]).collect();
+        let dtype = self.stats.dtype;
         let encode = |part: &&str| {
             let mut ids = Vec::new();
-            self.tokenizer.encode_with(part.as_bytes(), &self.policy, &mut ids, job).map(|()| ids)
+            self.tokenizer.encode_with(part.as_bytes(), &self.policy, &mut ids, job)?;
+            Ok((ids.len(), little_endian(&ids, dtype)))
         };
-        let encoded: Vec<Result<Vec<u32>>> = match &self.pool {
+        let encoded: Vec<Result<(usize, Vec<u8>)>> = match &self.pool {
             Some(pool) => pool.install(|| parts.par_iter().map(encode).collect()),
             None => parts.iter().map(encode).collect(),
         };
         for (part, ids) in parts.iter().zip(encoded) {
-            let ids = ids.map_err(|error| self.moved(error))?;
-            self.finish_part(part, &ids, writer).map_err(Error::io("write", target))?;
+            let (tokens, bytes) = ids.map_err(|error| self.moved(error))?;
+            self.stats.tokens += tokens as u64;
+            self.finish_part(part, &bytes, writer).map_err(Error::io("write", target))?;
         }
         let taken = *cuts.last().unwrap_or(&0);
         self.buffer = buffer;
@@ -277,12 +288,8 @@ impl Blocks<'_> {
         }
     }
 
-    fn finish_part(&mut self, part: &str, ids: &[u32], writer: &mut impl Write) -> std::io::Result<()> {
-        let width = if self.stats.dtype == Dtype::Uint16 { 2 } else { 4 };
-        for &id in ids {
-            writer.write_all(&id.to_le_bytes()[..width])?;
-        }
-        self.stats.tokens += ids.len() as u64;
+    fn finish_part(&mut self, part: &str, bytes: &[u8], writer: &mut impl Write) -> std::io::Result<()> {
+        writer.write_all(bytes)?;
         self.stats.bytes += part.len() as u64;
         if self.policy.may_refuse() {
             self.characters += characters(part.as_bytes());

@@ -1,27 +1,41 @@
 //! Pre-tokens to ids: merge the adjacent pair of lowest rank, the leftmost first, until none is left.
 
+mod batch;
+mod cache;
 mod file;
+mod ids;
 mod merge;
 mod pairs;
+mod search;
 mod stream;
+mod trie;
 mod whole;
+mod words;
 
+pub use batch::BatchIds;
+pub(crate) use cache::Caches;
 pub use file::{Dtype, EncodeFileOptions, EncodeFileStats, sidecar};
+pub use ids::Ids;
 pub(crate) use merge::Merger;
 pub(crate) use pairs::PairTable;
 pub use stream::StreamEncoder;
+pub(crate) use words::Words;
 
 use crate::vocab::Vocabulary;
 use crate::{Error, Job, Result};
+use search::{Memo, Search};
 use whole::Derivations;
 
 /// What encoding needs of a vocabulary.
 #[derive(Debug)]
 pub(crate) struct Encoder {
     merger: Merger,
-    /// By id, whether a pre-token that is spelled like the token becomes it.
+    /// By id, whether a pre-token that is spelled like the token becomes it. Empty where the search alone finds that out.
     whole: Vec<bool>,
     longest: usize,
+    /// None where tokens can be made in several ways, as in lists of merges that no training made.
+    search: Option<Search>,
+    pub caches: Caches,
 }
 
 /// Makes room for `more` ids, or says that there is none.
@@ -41,15 +55,18 @@ impl Encoder {
         for (rank, merge) in (0..).zip(vocabulary.merges()) {
             pairs.insert(merge.left, merge.right, rank, merge.new);
         }
-        let mut encoder = Self { merger: Merger { bytes, pairs }, whole: Vec::new(), longest: 0 };
-        encoder.whole = match Derivations::new(vocabulary) {
-            _ if vocabulary.whole_tokens() => {
-                (0..vocabulary.size() as u32).map(|id| vocabulary.is_ordinary(id)).collect()
-            }
-            Some(derivations) => derivations.whole(vocabulary, &encoder.merger.pairs),
-            None => encoder.merged_whole(vocabulary)?,
-        };
-        let whole = vocabulary.tokens().filter(|(id, _)| encoder.whole[*id as usize]);
+        let (merger, caches) = (Merger { bytes, pairs }, Caches::default());
+        let mut encoder = Self { merger, whole: Vec::new(), longest: 0, search: None, caches };
+        if let Some(derivations) = Derivations::new(vocabulary) {
+            let whole = derivations.whole(vocabulary, &encoder.merger.pairs);
+            encoder.search = Search::new(vocabulary, derivations, &whole)?;
+        }
+        if vocabulary.whole_tokens() {
+            encoder.whole = (0..vocabulary.size() as u32).map(|id| vocabulary.is_ordinary(id)).collect();
+        } else if encoder.search.is_none() {
+            encoder.whole = encoder.merged_whole(vocabulary)?;
+        }
+        let whole = vocabulary.tokens().filter(|(id, _)| encoder.whole.get(*id as usize) == Some(&true));
         encoder.longest = whole.map(|(_, token)| token.len()).max().unwrap_or(0);
         Ok(encoder)
     }
@@ -66,15 +83,32 @@ impl Encoder {
         Ok(whole)
     }
 
+    /// Whether a pre-token that is spelled like this token becomes it.
+    pub fn is_word(&self, id: u32) -> bool {
+        match &self.search {
+            Some(search) if self.whole.is_empty() => search.is_word(id),
+            _ => self.whole[id as usize],
+        }
+    }
+
     /// Appends the ids of one pre-token.
-    #[inline]
-    pub fn word(&self, vocabulary: &Vocabulary, word: &[u8], out: &mut Vec<u32>, job: &Job) -> Result<()> {
+    pub fn word(
+        &self,
+        vocabulary: &Vocabulary,
+        memo: &mut Memo,
+        word: &[u8],
+        out: &mut Vec<u32>,
+        job: &Job,
+    ) -> Result<()> {
         if word.len() <= self.longest
             && let Some(id) = vocabulary.ordinary_id(word)
             && self.whole[id as usize]
         {
-            reserve(out, 1, "the token ids")?;
-            out.push(id);
+            return out.add(&[id]);
+        }
+        if let Some(search) = &self.search
+            && search.encode(&self.merger.pairs, memo, word, out, job)?
+        {
             return Ok(());
         }
         self.merger.merge(word, out, job)

@@ -1,5 +1,6 @@
 //! From two adjacent tokens to the rank and id of their merge.
 
+use crate::memory::Table;
 use crate::{Error, Result};
 
 /// The rank of a pair that does not merge.
@@ -16,9 +17,9 @@ struct Slot {
 const FREE: Slot = Slot { left: u32::MAX, right: u32::MAX, rank: NO_RANK, new: u32::MAX };
 
 /// A flat table with open addressing, at most half full: a lookup reads one cache line most of the time.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct PairTable {
-    slots: Vec<Slot>,
+    slots: Table<Slot>,
     shift: u32,
 }
 
@@ -26,10 +27,8 @@ impl PairTable {
     /// A table for up to `pairs` pairs.
     pub fn with_capacity(pairs: usize) -> Result<Self> {
         let size = (2 * pairs).next_power_of_two().max(4);
-        let mut slots = Vec::new();
         let needed = (size * size_of::<Slot>()) as u64;
-        slots.try_reserve_exact(size).map_err(|_| Error::OutOfMemory { what: "the table of merges", needed })?;
-        slots.resize(size, FREE);
+        let slots = Table::new(FREE, size).ok_or(Error::OutOfMemory { what: "the table of merges", needed })?;
         Ok(Self { slots, shift: 64 - size.trailing_zeros() })
     }
 

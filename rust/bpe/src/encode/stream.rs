@@ -1,7 +1,7 @@
 //! One text in pieces, cut anywhere: the ids are those of the whole.
 
-use super::reserve;
-use crate::tokenizer::{SpecialPolicy, Tokenizer, characters};
+use super::{Words, reserve};
+use crate::tokenizer::{Policy, SpecialPolicy, Tokenizer, characters};
 use crate::{Job, Result};
 
 /// Before this many bytes are waiting, looking at them is not worth it.
@@ -65,7 +65,18 @@ impl StreamEncoder {
     fn advance(&mut self, end: End, out: &mut Vec<u32>, job: &Job) -> Result<()> {
         let tokenizer = self.tokenizer.clone();
         let policy = tokenizer.policy(&self.policy)?;
-        let text = &self.pending;
+        let at = tokenizer.with_words(out, job, |words| self.sure(&policy, end, words))?;
+        if policy.may_refuse() {
+            self.characters_before += characters(&self.pending[..at]);
+        }
+        self.bytes_before += at as u64;
+        self.pending.drain(..at);
+        Ok(())
+    }
+
+    /// Encodes what is sure; returns how many bytes that is.
+    fn sure(&self, policy: &Policy<'_>, end: End, words: &mut Words<'_>) -> Result<usize> {
+        let (tokenizer, text) = (&self.tokenizer, &self.pending);
         let mut at = 0;
         // Special tokens that start before `open` are whole in what is there, so is any longer one at the same place.
         let mut open = text.len();
@@ -78,43 +89,38 @@ impl StreamEncoder {
                     let characters = self.characters_before + characters(&text[..start]);
                     return Err(tokenizer.refused(index, self.bytes_before + start as u64, characters));
                 }
-                tokenizer.plain(&text[at..start], out, job)?;
-                tokenizer.push_special(index, out)?;
+                tokenizer.plain(&text[at..start], words)?;
+                tokenizer.push_special(index, words)?;
                 at = stop;
             }
         }
         if at < open {
             at += match end {
-                End::Here => tokenizer.plain(&text[at..], out, job).map(|()| text.len() - at)?,
-                End::Open => open_text(&tokenizer, &text[at..open], out, job)?,
+                End::Here => tokenizer.plain(&text[at..], words).map(|()| text.len() - at)?,
+                End::Open => open_text(tokenizer, &text[at..open], words)?,
             };
         }
-        if policy.may_refuse() {
-            self.characters_before += characters(&text[..at]);
-        }
-        self.bytes_before += at as u64;
-        self.pending.drain(..at);
-        Ok(())
+        Ok(at)
     }
 }
 
 /// Encodes what is sure of a text that may go on; returns how many bytes that is.
-fn open_text(tokenizer: &Tokenizer, bytes: &[u8], out: &mut Vec<u32>, job: &Job) -> Result<usize> {
+fn open_text(tokenizer: &Tokenizer, bytes: &[u8], words: &mut Words<'_>) -> Result<usize> {
     let mut at = 0;
     loop {
         let error = match std::str::from_utf8(&bytes[at..]) {
-            Ok(text) => return Ok(at + tokenizer.settled(text, out, job)?),
+            Ok(text) => return Ok(at + tokenizer.settled(text, words)?),
             Err(error) => error,
         };
         let broken = at + error.valid_up_to();
         if error.error_len().is_none() {
             let text = std::str::from_utf8(&bytes[at..broken]).unwrap_or_default();
-            return Ok(at + tokenizer.settled(text, out, job)?);
+            return Ok(at + tokenizer.settled(text, words)?);
         }
         // The bytes at `broken` are invalid whatever follows, so the text ends there.
-        tokenizer.plain(&bytes[at..broken], out, job)?;
+        tokenizer.plain(&bytes[at..broken], words)?;
         let Some(end) = end_of_run(bytes, broken) else { return Ok(broken) };
-        tokenizer.word(&bytes[broken..end], out, job)?;
+        words.word(&bytes[broken..end])?;
         at = end;
     }
 }

@@ -8,6 +8,7 @@ use crate::vocab::Vocabulary;
 type Time = u32;
 
 /// How each token is made, where that says when: every token by one merge at most, and after its parts.
+#[derive(Debug)]
 pub struct Derivations {
     /// Time, left and right part by id. Of what no merge makes the time is [`NEVER`].
     steps: Vec<(Time, u32, u32)>,
@@ -38,6 +39,23 @@ impl Derivations {
             *step = (time, merge.left, merge.right);
         }
         Some(Self { steps })
+    }
+
+    /// For each id two sets of 64 bits: of tokens with which a merge may run across the token's end, and of those as which
+    /// it may be run into at its beginning. Where the first of one token and the second of the next have nothing in
+    /// common, nothing ever runs across the border between them.
+    pub fn signatures(&self, vocabulary: &Vocabulary) -> Vec<(u64, u64)> {
+        let bit = |id: u32| 1u64 << (id.wrapping_mul(0x9e37_79b9) >> 26);
+        let mut signatures: Vec<(u64, u64)> = (0..vocabulary.size() as u32).map(|id| (0, bit(id))).collect();
+        for merge in vocabulary.merges() {
+            signatures[merge.left as usize].0 |= bit(merge.right);
+        }
+        for merge in vocabulary.merges() {
+            let (tail, head) = (signatures[merge.right as usize].0, signatures[merge.left as usize].1);
+            let new = &mut signatures[merge.new as usize];
+            *new = (new.0 | tail, new.1 | head);
+        }
+        signatures
     }
 
     /// For each id whether merging the token's bytes by themselves gives the token back.

@@ -78,12 +78,19 @@ impl Classes {
         self.blocks[self.block_of[code / BLOCK] as usize][code % BLOCK]
     }
 
-    /// Classes and length in bytes of the character beyond ASCII that starts at `position` of a text.
+    /// Classes and length in bytes of the character beyond ASCII that starts at `position` of a text, which is UTF-8.
     #[inline]
-    pub fn wide(&self, text: &str, position: usize) -> (u8, usize) {
-        match text[position..].chars().next() {
-            Some(character) => (self.of(character), character.len_utf8()),
-            None => (0, 0),
-        }
+    pub fn wide(&self, text: &[u8], position: usize) -> (u8, usize) {
+        let low = |byte: u8| usize::from(byte & 0x3f);
+        let (code, length) = match text.get(position..) {
+            Some(&[a @ 0xc0..0xe0, b, ..]) => (usize::from(a & 0x1f) << 6 | low(b), 2),
+            Some(&[a @ 0xe0..0xf0, b, c, ..]) => (usize::from(a & 0x0f) << 12 | low(b) << 6 | low(c), 3),
+            Some(&[a @ 0xf0..0xf8, b, c, d, ..]) => {
+                (usize::from(a & 0x07) << 18 | low(b) << 12 | low(c) << 6 | low(d), 4)
+            }
+            _ => return (0, 0),
+        };
+        let block = self.block_of.get(code / BLOCK).copied().unwrap_or_default();
+        (self.blocks[usize::from(block)][code % BLOCK], length)
     }
 }

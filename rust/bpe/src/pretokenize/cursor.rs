@@ -29,7 +29,7 @@ impl<'t> Cursor<'t> {
     pub fn at(&mut self, position: usize) -> (u8, usize) {
         match self.text.as_bytes().get(position) {
             Some(&byte) if byte < 128 => (self.classes.of(byte as char), 1),
-            Some(_) => self.classes.wide(self.text, position),
+            Some(_) => self.classes.wide(self.text.as_bytes(), position),
             None => {
                 self.saw_end = true;
                 (0, 0)

@@ -10,7 +10,9 @@ mod cursor;
 mod custom;
 mod dialect;
 mod gpt2;
+mod modern;
 mod o200k;
+mod spans;
 
 use std::sync::Arc;
 
@@ -127,23 +129,29 @@ impl Pattern {
     /// [`for_each`](Self::for_each), with the place of each pre-token in the text: its start and its end.
     #[inline]
     pub fn for_each_span(&self, text: &str, mut f: impl FnMut(usize, usize)) -> Result<()> {
-        if matches!(self.0, Kind::Gpt2) {
-            gpt2::for_each_span(text, f);
-            return Ok(());
-        }
-        with_scanner!(&self.0, next => {
-            let mut cursor = Cursor::new(text);
-            let mut start = 0;
-            while start < text.len() {
-                let end = next(&mut cursor, start);
+        self.for_each_spans(text, |mut start, ends| {
+            for &end in ends {
                 f(start, end);
                 start = end;
             }
-            Ok(())
-        }, custom => custom.for_each_span(text, |start, end| {
-            f(start, end);
-            Ok(())
-        }))
+        })
+    }
+
+    /// [`for_each_span`](Self::for_each_span), up to 64 at a time: the start of the first, and all their ends.
+    #[inline]
+    pub fn for_each_spans(&self, text: &str, mut f: impl FnMut(usize, &[usize])) -> Result<()> {
+        match &self.0 {
+            Kind::Gpt2 => spans::for_each_spans::<gpt2::Gpt2>(text, f),
+            Kind::Cl100k => spans::for_each_spans::<modern::Cl100k>(text, f),
+            Kind::O200k => spans::for_each_spans::<modern::O200k>(text, f),
+            Kind::Custom(custom) => {
+                return custom.for_each_span(text, |start, end| {
+                    f(start, &[end]);
+                    Ok(())
+                });
+            }
+        }
+        Ok(())
     }
 
     /// Calls `f` on those leading pre-tokens that no continuation of the text could change, and returns how many bytes

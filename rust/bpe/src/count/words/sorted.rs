@@ -14,7 +14,7 @@ impl WordCounts {
         let size = entries.len();
         entries.retain(|entry| !entry.is_free());
         for entry in &mut entries {
-            if entry.key().in_arena() {
+            if entry.key().is_elsewhere() {
                 entry.key[..INLINE].copy_from_slice(&self.long(entry.start)[..INLINE]);
             }
         }
@@ -51,7 +51,7 @@ impl WordCounts {
     #[inline]
     fn compare(&self, one: &Entry, other: &Entry) -> Ordering {
         u128::from_be_bytes(one.key).cmp(&u128::from_be_bytes(other.key)).then_with(|| {
-            if one.key().in_arena() { self.long(one.start).cmp(self.long(other.start)) } else { Ordering::Equal }
+            if one.key().is_elsewhere() { self.long(one.start).cmp(self.long(other.start)) } else { Ordering::Equal }
         })
     }
 }

@@ -157,7 +157,7 @@ impl<'j> Tally<'j> {
         for at in 0..waiting {
             let lookup = self.waiting[at];
             match self.words.count(text, &lookup, 1) {
-                Ok(count) if !lookup.key.in_arena() => self.warm_up(&lookup, count),
+                Ok(count) if !lookup.key.is_elsewhere() => self.warm_up(&lookup, count),
                 Ok(_) => {}
                 Err(refused) => self.count_again(text, &lookup, refused),
             }

@@ -1,0 +1,105 @@
+//! Many texts at once, on several threads.
+
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+
+use super::Ids;
+use crate::tokenizer::{Policy, SpecialPolicy, Tokenizer};
+use crate::{Job, Result};
+
+/// Bytes of text that a thread takes at a time.
+const PART: usize = 1 << 18;
+
+/// Below this many bytes, starting threads costs more than they bring.
+const WORTH_THREADS: usize = 1 << 17;
+
+/// The ids of texts one behind the other, and where each text's end.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct BatchIds<T> {
+    /// All ids.
+    pub ids: Vec<T>,
+    /// The end of each text's ids.
+    pub ends: Vec<usize>,
+}
+
+impl Tokenizer {
+    /// Encodes texts on up to `threads` threads, which live for this call; few or short ones on the caller's.
+    pub fn encode_batch<T: Copy + Send>(
+        &self,
+        texts: &[&[u8]],
+        policy: &SpecialPolicy,
+        threads: usize,
+        job: &Job,
+    ) -> Result<BatchIds<T>>
+    where
+        Vec<T>: Ids,
+    {
+        let policy = self.policy(policy)?;
+        let bytes: usize = texts.iter().map(|text| text.len()).sum();
+        if threads <= 1 || bytes < WORTH_THREADS {
+            return self.encode_part(texts, &policy, job);
+        }
+        let parts = cut(texts, (bytes / threads / 4).clamp(1, PART));
+        let next = AtomicUsize::new(0);
+        let work = || {
+            let mut encoded = Vec::new();
+            loop {
+                let at = next.fetch_add(1, Relaxed);
+                let Some(part) = parts.get(at) else { return encoded };
+                encoded.push((at, self.encode_part(part, &policy, job)));
+            }
+        };
+        let mut encoded = std::thread::scope(|scope| {
+            // Where the system gives no more threads, those that there are do the work.
+            let start = |_| std::thread::Builder::new().spawn_scoped(scope, work).ok();
+            let others: Vec<_> = (1..threads.min(parts.len())).map_while(start).collect();
+            let mut encoded = work();
+            for other in others {
+                encoded.extend(other.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
+            }
+            encoded
+        });
+        encoded.sort_unstable_by_key(|(at, _)| *at);
+        join(encoded.into_iter().map(|(_, part)| part), texts.len())
+    }
+
+    fn encode_part<T>(&self, texts: &[&[u8]], policy: &Policy<'_>, job: &Job) -> Result<BatchIds<T>>
+    where
+        Vec<T>: Ids,
+    {
+        let (mut ids, mut ends) = (Vec::new(), Vec::with_capacity(texts.len()));
+        ids.expect(texts.iter().map(|text| text.len()).sum())?;
+        for text in texts {
+            self.encode_with(text, policy, &mut ids, job)?;
+            ends.push(ids.len());
+        }
+        Ok(BatchIds { ids, ends })
+    }
+}
+
+/// Texts in groups of about so many bytes.
+fn cut<'s, 't>(mut texts: &'s [&'t [u8]], bytes: usize) -> Vec<&'s [&'t [u8]]> {
+    let mut parts = Vec::new();
+    while !texts.is_empty() {
+        let mut sum = 0;
+        let more = texts.iter().take_while(|text| {
+            let goes_on = sum < bytes;
+            sum += text.len();
+            goes_on
+        });
+        let (part, rest) = texts.split_at(more.count());
+        parts.push(part);
+        texts = rest;
+    }
+    parts
+}
+
+fn join<T: Copy>(parts: impl Iterator<Item = Result<BatchIds<T>>>, texts: usize) -> Result<BatchIds<T>> {
+    let parts = parts.collect::<Result<Vec<_>>>()?;
+    let mut all = BatchIds { ids: Vec::new(), ends: Vec::with_capacity(texts) };
+    super::reserve(&mut all.ids, parts.iter().map(|part| part.ids.len()).sum(), "the token ids")?;
+    for part in parts {
+        all.ends.extend(part.ends.iter().map(|end| all.ids.len() + end));
+        all.ids.extend_from_slice(&part.ids);
+    }
+    Ok(all)
+}

@@ -1,0 +1,176 @@
+//! One pre-token to ids without merging: a search for the one way to write it that merging would leave.
+//!
+//! A sequence of tokens is what merging makes of a text if each of its tokens, and each two that stand side by side, are
+//! what merging makes of their own bytes: the first merge to run across a border would run across it there, too. So of the
+//! text up to any place there is one such sequence. The search takes the longest token that goes with the one before,
+//! and goes back where none does. A place from which it went back can't be reached in another way, so that it is never
+//! visited twice, and the time is linear.
+
+use super::pairs::{NO_RANK, PairTable};
+use super::trie::{NONE, Trie};
+use super::whole::Derivations;
+use crate::memory::Table;
+use crate::vocab::Vocabulary;
+use crate::{Error, Job, Result};
+
+/// After so many tokens the caller is asked whether to stop: less than a millisecond.
+const CHECK: usize = 1 << 12;
+
+/// What the search needs of a vocabulary in which every token is made in one way, after its parts.
+#[derive(Debug)]
+pub struct Search {
+    trie: Trie,
+    tokens: Table<Token>,
+    derivations: Derivations,
+}
+
+/// What is known of a token.
+#[derive(Clone, Copy, Debug)]
+struct Token {
+    length: u32,
+    /// The longest other token that it begins with.
+    shorter: u32,
+    /// [`Derivations::signatures`]
+    end: u64,
+    beginning: u64,
+    _unused: u64,
+}
+
+const UNKNOWN: Token = Token { length: 0, shorter: NONE, end: 0, beginning: 0, _unused: 0 };
+
+/// Room for a search, and what earlier ones found out.
+#[derive(Debug)]
+pub struct Memo {
+    /// Pairs of tokens and whether they may stand side by side, each where its hash says: `left`, `right`, and two bits.
+    pairs: Box<[u64]>,
+    /// Bits of the places where a search failed.
+    failed: Vec<u64>,
+}
+
+/// Entries of a memo: 256 kB, which leaves room beside it in the second cache.
+const PAIRS: usize = 1 << 15;
+
+impl Default for Memo {
+    fn default() -> Self {
+        Self { pairs: vec![0; PAIRS].into(), failed: Vec::new() }
+    }
+}
+
+impl Search {
+    /// `whole` says by id which tokens are what merging makes of their bytes. `None` if the trie would be too large.
+    pub fn new(vocabulary: &Vocabulary, derivations: Derivations, whole: &[bool]) -> Result<Option<Self>> {
+        let words = vocabulary.tokens().filter(|(id, _)| whole[*id as usize]);
+        let mut by_beginning: Vec<_> = words.map(|(id, token)| (beginning(token), token, id)).collect();
+        by_beginning.sort_unstable();
+        let sorted: Vec<(&[u8], u32)> = by_beginning.into_iter().map(|(_, token, id)| (token, id)).collect();
+        let needed = (vocabulary.size() * size_of::<Token>()) as u64;
+        let missing = Error::OutOfMemory { what: "the table of tokens", needed };
+        let mut tokens = Table::new(UNKNOWN, vocabulary.size()).ok_or(missing)?;
+        for (token, (end, beginning)) in tokens.iter_mut().zip(derivations.signatures(vocabulary)) {
+            (token.end, token.beginning) = (end, beginning);
+        }
+        for (token, id) in &sorted {
+            tokens[*id as usize].length = token.len() as u32;
+        }
+        let trie = Trie::new(&sorted, |id, shorter| tokens[id as usize].shorter = shorter)?;
+        Ok(trie.map(|trie| Self { trie, tokens, derivations }))
+    }
+
+    /// Whether this token comes out where a word is spelled like it.
+    pub fn is_word(&self, id: u32) -> bool {
+        self.tokens[id as usize].length > 0
+    }
+
+    /// Appends the ids of a word; false, and nothing appended, where no way was found, which does not happen.
+    pub fn encode(
+        &self,
+        pairs: &PairTable,
+        memo: &mut Memo,
+        word: &[u8],
+        out: &mut Vec<u32>,
+        job: &Job,
+    ) -> Result<bool> {
+        let start = out.len();
+        // Places up to the 64th need no memory of their own.
+        let mut failed = 0u64;
+        memo.failed.clear();
+        let mut at = 0;
+        let (mut candidate, mut length) = self.trie.longest(word);
+        let mut steps = 0usize;
+        while at < word.len() {
+            steps += 1;
+            if steps.is_multiple_of(CHECK) {
+                job.check()?;
+            }
+            let last = if out.len() > start { out.last().copied() } else { None };
+            if candidate == NONE {
+                match at {
+                    0..64 => failed |= 1 << at,
+                    _ => memo.fail(at, word.len())?,
+                }
+                let Some(last) = last else { return Ok(false) };
+                out.pop();
+                let last = self.tokens[last as usize];
+                at -= last.length as usize;
+                candidate = last.shorter;
+            } else {
+                let end = at + length;
+                let open = if end < 64 { failed >> end & 1 == 0 } else { !memo.has_failed(end) };
+                if open && last.is_none_or(|last| self.go_together(pairs, memo, last, candidate)) {
+                    super::reserve(out, 1, "the token ids")?;
+                    out.push(candidate);
+                    at = end;
+                    // Its length comes from the walk: so the next walk need not wait for the table.
+                    (candidate, length) = self.trie.longest(&word[at..]);
+                    continue;
+                }
+                candidate = self.tokens[candidate as usize].shorter;
+            }
+            length = self.tokens.get(candidate as usize).map_or(0, |token| token.length as usize);
+        }
+        Ok(true)
+    }
+
+    /// Whether merging leaves two tokens as they are that stand side by side.
+    #[inline]
+    fn go_together(&self, pairs: &PairTable, memo: &mut Memo, left: u32, right: u32) -> bool {
+        if self.tokens[left as usize].end & self.tokens[right as usize].beginning == 0 {
+            return true;
+        }
+        // Ids are less than 2^26.
+        let key = u64::from(left) << 28 | u64::from(right) << 2 | 1;
+        let entry =
+            &mut memo.pairs[(key.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> (64 - PAIRS.trailing_zeros())) as usize];
+        if *entry & !2 == key {
+            return *entry & 2 != 0;
+        }
+        let together = pairs.get(left, right).0 == NO_RANK && self.derivations.meet(pairs, left, right);
+        *entry = key | u64::from(together) << 1;
+        together
+    }
+}
+
+impl Memo {
+    #[cold]
+    fn fail(&mut self, at: usize, length: usize) -> Result<()> {
+        if self.failed.is_empty() {
+            super::reserve(&mut self.failed, length / 64 + 1, "a long pre-token")?;
+            self.failed.resize(length / 64 + 1, 0);
+        }
+        self.failed[at / 64] |= 1 << (at % 64);
+        Ok(())
+    }
+
+    #[inline]
+    fn has_failed(&self, at: usize) -> bool {
+        self.failed.get(at / 64).is_some_and(|bits| bits >> (at % 64) & 1 != 0)
+    }
+}
+
+/// The first eight bytes as a number that compares as they do, and shorter tokens as if zeros followed.
+fn beginning(token: &[u8]) -> u64 {
+    let mut bytes = [0; 8];
+    let length = token.len().min(8);
+    bytes[..length].copy_from_slice(&token[..length]);
+    u64::from_be_bytes(bytes)
+}
