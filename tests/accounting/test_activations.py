@@ -59,7 +59,7 @@ class Checkpointed(nn.Module):
         super().__init__()
         self.layer = layer
 
-    def forward(self, x: Tensor, positions: Tensor, *, cache: None) -> Tensor:
+    def forward(self, x: Tensor, positions: Tensor, *, cache: None, mask: None) -> Tensor:
         out: Tensor = checkpoint(self.layer, x, positions, use_reentrant=False)
         return out
 

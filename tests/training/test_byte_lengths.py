@@ -3,7 +3,7 @@ from __future__ import annotations
 import base64
 from pathlib import Path
 
-from cs336.cli.tokenizer import longest
+from cs336.cli.inspect import longest
 from cs336.tokenizer import Tokenizer, train_bpe_from_iterator
 from cs336.training.evaluate import byte_lengths
 

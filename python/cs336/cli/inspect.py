@@ -180,6 +180,6 @@ def render(tokenizer: Tokenizer, text: str) -> None:
 
 def longest(tokenizer: Tokenizer, count: int) -> list[str]:
     """The longest tokens but for the special ones, as people read them."""
-    special = {token.encode() for token in tokenizer.special_tokens}
-    ordinary = (token for token in tokenizer.vocab.values() if token not in special)
+    special = set(tokenizer.special_tokens.values())
+    ordinary = (token for token_id, token in tokenizer.vocab.items() if token_id not in special)
     return [readable(token) for token in sorted(ordinary, key=len, reverse=True)[:count]]

@@ -8,11 +8,11 @@ use cs336_bpe::pretokenize::Pattern;
 use cs336_bpe::vocab::Merge;
 use cs336_bpe::{Error, Job, Vocabulary};
 use numpy::{Element, IntoPyArray, PyArray1, PyReadonlyArray1};
-use pyo3::exceptions::{PyTypeError, PyValueError};
+use pyo3::exceptions::{PyOverflowError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyList, PyString};
 
-use crate::arguments::{Limit, PatternText, SpecialTokens, TokenId};
+use crate::arguments::{Limit, PatternText, SpecialTokens};
 use crate::convert::{CHECK, id_and_token, id_list, ids, policy, text};
 use crate::errors::OrRaise;
 use crate::job::watched;
@@ -427,9 +427,14 @@ pub struct DecodeStream(Mutex<Option<cs336_bpe::decode::DecodeStream>>);
 #[pymethods]
 impl DecodeStream {
     /// The characters that this id completes.
-    fn push(&self, py: Python<'_>, id: TokenId) -> PyResult<String> {
+    fn push(&self, id: &Bound<'_, PyAny>) -> PyResult<String> {
+        let py = id.py();
+        // What is no id of any tokenizer is none of this one.
+        let id = id
+            .extract::<u32>()
+            .or_else(|error| if error.is_instance_of::<PyOverflowError>(py) { Ok(u32::MAX) } else { Err(error) })?;
         match self.0.lock().as_deref_mut() {
-            Ok(Some(stream)) => stream.push(id.0).or_raise(py),
+            Ok(Some(stream)) => stream.push(id).or_raise(py),
             _ => Err(over()),
         }
     }
