@@ -8,6 +8,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from cs336.visible import escaped
+
 __all__ = ["FORMATS", "Column", "Table", "readable"]
 
 _PREFIXES = ((1e24, "Y"), (1e21, "Z"), (1e18, "E"), (1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
@@ -83,7 +85,7 @@ class Table:
 
 def readable(value: Any, kind: str) -> str:
     """A value as people read it: three decimals and a unit, or all digits of what is counted one by one."""
-    return "" if value is None else FORMATS[kind](value) if kind in FORMATS else str(value)
+    return "" if value is None else FORMATS[kind](value) if kind in FORMATS else escaped(str(value))
 
 
 def _scaled(value: float, unit: str) -> str:
@@ -104,6 +106,7 @@ def _seconds(value: float) -> str:
 
 FORMATS: dict[str, Callable[[Any], str]] = {
     "count": lambda value: f"{value:,}",
+    "number": lambda value: f"{value:,.4g}",
     "share": lambda value: f"{value:.1%}",
     "ratio": lambda value: f"{value:.1f}x",
     "bytes": lambda value: _scaled(value, "B"),
@@ -112,6 +115,7 @@ FORMATS: dict[str, Callable[[Any], str]] = {
     "flop": lambda value: _scaled(value, ""),
     "tera": lambda value: f"{value / 1e12:,.3f}",  # here, too
     "per second": lambda value: _scaled(value, "/s"),
+    "bytes per second": lambda value: _scaled(value, "B/s"),
     "seconds": _seconds,
     "days": lambda value: f"{value:,.1f}",
 }

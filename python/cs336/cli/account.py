@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import click
 
@@ -15,10 +14,10 @@ from cs336.accounting.devices import DEVICES, find_device
 from cs336.accounting.optimizers import OPTIMIZERS
 from cs336.accounting.precision import DTYPES
 from cs336.accounting.run_file import model_of, read_run
-from cs336.accounting.table import Table
 from cs336.accounting.tables import TABLES, USUAL, WRITEUP, Question, describe
 from cs336.cli.options import PATH, parse_overrides, size_of
 from cs336.cli.show import json_option
+from cs336.cli.tables import chosen_form, form_option, print_tables
 from cs336.config import parse_value
 from cs336.errors import ConfigError
 
@@ -50,14 +49,7 @@ DEFAULT_PRESET = "gpt2-xl"
 @click.option("--device", default="a100", show_default=True, help=f"{', '.join(DEVICES)}.")
 @click.option("--device-memory", metavar="SIZE", callback=size_of, help="Such as 80GB, instead of the device's own.")
 @click.option("--mfu", type=float, default=0.5, show_default=True, help="The part of the peak that training reaches.")
-@click.option(
-    "--format",
-    "form",
-    type=click.Choice(["table", "csv", "markdown", "json"]),
-    default="table",
-    show_default=True,
-    help="Short numbers for people: table, markdown; exact ones: csv, json.",
-)
+@form_option
 @json_option
 @click.option("--chart", type=PATH, help="Draw the shares by model size into this file: .png, .svg or .pdf.")
 @click.pass_context
@@ -87,22 +79,14 @@ def command(
     words, overrides = _split([*tables, *ctx.args])
     names = _table_names(words)
     question = _question(preset, config_path, overrides, settings)
-    form = "json" if as_json else form
-    if form == "csv" and len(names) != 1:
-        raise click.UsageError(f"CSV holds one table; name it: {', '.join(names)}")
+    form = chosen_form(form, names, as_json=as_json)
     found = [TABLES[name](question) for name in names]
     if chart is not None:
         from cs336.accounting.chart import draw_shares
 
         draw_shares(question, chart)
-    if form == "json":
-        click.echo(json.dumps(_as_json(question, found), indent=2, allow_nan=False))
-    elif form == "csv":
-        click.echo(found[0].as_csv(), nl=False)
-    elif form == "markdown":
-        click.echo("\n".join([f"{question.name}: {describe(question.config)}\n", *(t.as_markdown() for t in found)]))
-    else:
-        _print(question, found)
+    about = {"model": question.name, "config": dataclasses.asdict(question.config)}
+    print_tables(found, form, heading=f"{question.name}: {describe(question.config)}", about=about)
 
 
 def _split(words: Iterable[str]) -> tuple[list[str], dict[str, Any]]:
@@ -162,37 +146,3 @@ def _question(
         if config_path is None:
             raise
         raise ConfigError(f"{config_path}{' with the options given' if overrides else ''}: {error}") from error
-
-
-def _as_json(question: Question, tables: list[Table]) -> dict[str, Any]:
-    about = {"model": question.name, "config": dataclasses.asdict(question.config)}
-    return about | {table.name: table.as_dict() for table in tables}
-
-
-def _print(question: Question, tables: list[Table]) -> None:
-    """Tables that fit a terminal."""
-    from rich.box import SIMPLE_HEAD
-    from rich.console import Console
-    from rich.padding import Padding
-    from rich.table import Table as RichTable
-    from rich.text import Text
-
-    console = Console(highlight=False)
-    console.print(Text(f"{question.name}: {describe(question.config)}\n"))
-    for table in tables:
-        console.print(Text(table.title, style="bold"))
-        shown = RichTable(box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
-        rows = table.readable_rows()
-        for place, column in enumerate(table.shown_columns):
-            # Names break last: what a row is about should be seen at once.
-            width = min(max(len(row[place]) for row in rows), 24) if place == 0 else None
-            justify: Literal["left", "right"] = "left" if column.kind == "text" else "right"
-            number = column.kind != "text"
-            shown.add_column(column.title, justify=justify, overflow="fold", min_width=width, no_wrap=number)
-        for place, row in enumerate(rows, start=1):
-            shown.add_row(*map(Text, row), end_section=place == len(rows) - table.totals)
-        console.print(shown)
-        for note in table.notes:
-            console.print(Padding(Text(note), (0, 0, 0, 2)))
-        if table.notes:
-            console.print()

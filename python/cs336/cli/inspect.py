@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from cs336.cli.options import PATH, input_format_option, text_column_option
-from cs336.cli.show import json_option, readable, show, text_of
+from cs336.cli.show import json_option, show, text_of
 from cs336.errors import CorpusError
+from cs336.visible import quoted
 
 if TYPE_CHECKING:
     from cs336.inputs import InputFormat
@@ -63,8 +64,8 @@ def inspect(
         values |= _compression(inspection) | {
             "tokens_used": len(tokenizer.vocab) - len(unused),
             "tokens_never_used": len(unused),
-            "never_used": [readable(tokenizer.id_to_token(id)) for id in (unused if as_json else unused[:10])],
-            "most_frequent": [readable(tokenizer.id_to_token(id)) for id, _ in inspection.most_frequent(10)],
+            "never_used": [quoted(tokenizer.id_to_token(id)) for id in (unused if as_json else unused[:10])],
+            "most_frequent": [quoted(tokenizer.id_to_token(id)) for id, _ in inspection.most_frequent(10)],
         }
     if text is not None and as_json:
         values["pieces"] = _pieces(tokenizer, text)
@@ -182,4 +183,4 @@ def longest(tokenizer: Tokenizer, count: int) -> list[str]:
     """The longest tokens but for the special ones, as people read them."""
     special = set(tokenizer.special_tokens.values())
     ordinary = (token for token_id, token in tokenizer.vocab.items() if token_id not in special)
-    return [readable(token) for token in sorted(ordinary, key=len, reverse=True)[:count]]
+    return [quoted(token) for token in sorted(ordinary, key=len, reverse=True)[:count]]

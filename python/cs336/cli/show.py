@@ -11,6 +11,8 @@ from typing import Any
 
 import click
 
+from cs336.visible import isolated
+
 which_option = click.option(
     "--which",
     metavar="last|best|STEP",
@@ -31,7 +33,6 @@ def show(values: Mapping[str, Any], *, as_json: bool) -> None:
         click.echo(json.dumps(finite, indent=2, allow_nan=False))
         return
     from rich.box import SIMPLE
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
@@ -41,7 +42,17 @@ def show(values: Mapping[str, Any], *, as_json: bool) -> None:
     for name, value in values.items():
         # As Text, because a token such as "[/b]" or ":x:" is neither markup nor an emoji.
         table.add_row(name.replace("_", " "), Text(text_of(value)))
-    Console(highlight=False).print(table)
+    print_page(table)
+
+
+def print_page(page: Any) -> None:
+    """Prints what rich lays out, with what reads from right to left isolated in it."""
+    from rich.console import Console
+
+    console = Console(highlight=False)
+    with console.capture() as captured:
+        console.print(page)
+    sys.stdout.write(isolated(captured.get()))
 
 
 def _is_infinite(value: Any) -> bool:
@@ -62,14 +73,6 @@ def text_of(value: Any) -> str:
     if isinstance(value, list):
         return "\n".join(map(text_of, value))
     return str(value)
-
-
-def readable(token: bytes) -> str:
-    """A token's bytes as text with quotes, or as Python writes bytes where they are no text."""
-    try:
-        return repr(token.decode("utf-8"))
-    except UnicodeDecodeError:
-        return repr(token)
 
 
 @contextmanager
