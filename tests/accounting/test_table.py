@@ -21,7 +21,9 @@ TABLE = Table(
 @pytest.mark.parametrize(
     ("value", "kind", "text"),
     [
+        ("a\x1b[2J\u202e", "text", r"a\x1b[2J\u202e"),
         (1_637_176_000, "count", "1,637,176,000"),
+        (3.14159, "number", "3.142"),
         (0.0948, "share", "9.5%"),
         (1, "share", "100.0%"),
         (15.31, "ratio", "15.3x"),

@@ -14,7 +14,7 @@ import cs336.cli
 from cs336.cli import cli, explain, main
 from cs336.errors import DataError
 
-COMMANDS = ["quickstart", "stories", "tokenizer", "account", "train", "config", "plot", "eval", "generate"]
+COMMANDS = ["quickstart", "stories", "tokenizer", "text", "account", "train", "config", "plot", "eval", "generate"]
 
 
 @pytest.mark.parametrize("words", [[], ["tokenizer"]])

@@ -14,6 +14,9 @@ __all__ = ["FORMATS", "Column", "Table", "readable"]
 
 _PREFIXES = ((1e24, "Y"), (1e21, "Z"), (1e18, "E"), (1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
 
+_MARKDOWN = str.maketrans({sign: f"\\{sign}" for sign in "|<`"})
+"""What in a cell would end it, or begin what is no text."""
+
 
 @dataclass(frozen=True)
 class Column:
@@ -62,7 +65,7 @@ class Table:
         """Short values under a heading."""
         shown = self.shown_columns
         lines = [[column.title for column in shown], ["---" if c.kind == "text" else "---:" for c in shown]]
-        lines += [[cell.replace("|", "\\|") for cell in row] for row in self.readable_rows()]
+        lines += [[cell.translate(_MARKDOWN) for cell in row] for row in self.readable_rows()]
         table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
         notes = "".join(f"\n{note}\n" for note in self.notes)
         return f"### {self.title}\n\n{table}\n{notes}"

@@ -18,6 +18,7 @@ _COMMANDS = {
     "quickstart": ("cs336.cli.quickstart", "From raw text to sample stories, in a few minutes."),
     "stories": ("cs336.cli.stories", "Write built-in stories."),
     "tokenizer": ("cs336.cli.tokenizer", "Train and use byte-level BPE tokenizers."),
+    "text": ("cs336.cli.text", "Look at a text: characters, bytes, pre-tokens, tokens."),
     "account": ("cs336.cli.account", "Count parameters, FLOPs, memory and time of a model."),
     "train": ("cs336.cli.train", "Train a language model, or go on with a run."),
     "config": ("cs336.cli.config", "List every key of a run's configuration."),
