@@ -54,6 +54,7 @@ TOKENIZER = (
         ("cs336.ModelConfig", set()),
         (TOKENIZER, {"numpy"}),
         ("import cs336.data; cs336.data.stories", set()),
+        ("import cs336.experiments.unicode", set()),
         ("import cs336.accounting, cs336.accounting.tables, cs336.accounting.chart", set()),
     ],
 )

@@ -14,10 +14,11 @@ import cs336.cli
 from cs336.cli import cli, explain, main
 from cs336.errors import DataError
 
-COMMANDS = ["quickstart", "stories", "tokenizer", "text", "account", "train", "config", "plot", "eval", "generate"]
+COMMANDS = ["quickstart", "stories", "tokenizer", "text", "account"]
+COMMANDS += ["experiment", "train", "config", "plot", "eval", "generate"]
 
 
-@pytest.mark.parametrize("words", [[], ["tokenizer"]])
+@pytest.mark.parametrize("words", [[], ["tokenizer"], ["experiment"]])
 def test_help_imports_nothing_heavy(words):
     code = (
         "import sys; from cs336.cli import cli\n"
@@ -44,8 +45,9 @@ def test_help_names_every_command():
 
 @pytest.mark.parametrize(
     "words",
-    [[name] for name in COMMANDS if name != "tokenizer"]
-    + [["tokenizer", name] for name in ("train", "count", "merge-counts", "encode", "decode", "inspect", "compare")],
+    [[name] for name in COMMANDS if name not in ("tokenizer", "experiment")]
+    + [["tokenizer", name] for name in ("train", "count", "merge-counts", "encode", "decode", "inspect", "compare")]
+    + [["experiment", name] for name in ("tokenizer", "sgd-lr")],
 )
 def test_help_of_every_command_has_an_example(words):
     result = CliRunner().invoke(cli, [*words, "--help"], prog_name="cs336")

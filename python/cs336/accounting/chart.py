@@ -5,15 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from cs336.accounting.checks import one_of
 from cs336.accounting.table import Table, readable
 from cs336.accounting.tables import COMPONENTS, Question, sizes_table
-from cs336.extra import needs_extra
-from cs336.files import whole_file
+from cs336.picture import save_picture
 
-__all__ = ["FORMATS", "draw_shares"]
-
-FORMATS = ("png", "svg", "pdf")
+__all__ = ["draw_shares"]
 
 # Grey levels far enough apart for a printer, and a pattern each for whoever can't tell greys.
 _STYLES: dict[str, dict[str, str]] = {
@@ -26,21 +22,15 @@ _STYLES: dict[str, dict[str, str]] = {
 
 def draw_shares(question: Question, path: Path) -> None:
     """Draws a bar a model, one panel a context length; the ending of the path says whether PNG, SVG or PDF."""
-    kind = one_of("format of a picture", path.suffix.removeprefix(".").lower(), FORMATS)
-    with needs_extra("the chart"):
-        from matplotlib.figure import Figure
     table = sizes_table(question)
     contexts = sorted({row[1] for row in table.rows})
     bars = len(table.rows) / len(contexts)
-    # The object interface needs no display and changes no global state.
-    figure = Figure(figsize=(7.5, (0.42 * bars + 0.75) * len(contexts) + 0.5), dpi=150, layout="constrained")
-    panels = figure.subplots(len(contexts), 1, squeeze=False)[:, 0]
-    for panel, context in zip(panels, contexts, strict=True):
-        _draw_panel(panel, table, context)
-    handles, labels = panels[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=len(COMPONENTS), frameon=False)
-    with whole_file(path) as aside:
-        figure.savefig(aside, format=kind)
+    with save_picture(path, width=7.5, height=(0.42 * bars + 0.75) * len(contexts) + 0.5) as figure:
+        panels = figure.subplots(len(contexts), 1, squeeze=False)[:, 0]
+        for panel, context in zip(panels, contexts, strict=True):
+            _draw_panel(panel, table, context)
+        handles, labels = panels[0].get_legend_handles_labels()
+        figure.legend(handles, labels, loc="outside lower center", ncols=len(COMPONENTS), frameon=False)
 
 
 def _draw_panel(panel: Any, table: Table, context: int) -> None:

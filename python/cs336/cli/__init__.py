@@ -20,6 +20,7 @@ _COMMANDS = {
     "tokenizer": ("cs336.cli.tokenizer", "Train and use byte-level BPE tokenizers."),
     "text": ("cs336.cli.text", "Look at a text: characters, bytes, pre-tokens, tokens."),
     "account": ("cs336.cli.account", "Count parameters, FLOPs, memory and time of a model."),
+    "experiment": ("cs336.cli.experiment", "Repeat the experiments of the write-up, measured."),
     "train": ("cs336.cli.train", "Train a language model, or go on with a run."),
     "config": ("cs336.cli.config", "List every key of a run's configuration."),
     "plot": ("cs336.cli.plot", "Draw the losses of runs into one picture."),

@@ -35,7 +35,7 @@ class LazyGroup(click.Group):
         if cmd_name not in self.commands_at:
             return None
         module, _ = self.commands_at[cmd_name]
-        with needs_extra(f"cs336 {cmd_name}"):
+        with needs_extra(f"{ctx.command_path} {cmd_name}"):
             command: click.Command = importlib.import_module(module).command
         return command
 

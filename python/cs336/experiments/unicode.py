@@ -166,8 +166,9 @@ def _byte_by_byte(text: Text) -> list[str]:
         first, count = longer[0], sum(len(sequence.data) for sequence in longer)
         parts = " and ".join(f"{byte:02X}" for byte in first.data)
         notes.append(
-            f"Decoded byte by byte, {count:,} of {len(text.head):,} bytes fail: {first.character!r} is {parts} together, and"
-            f" none of these is a character alone."
+            f"Decoded byte by byte, {count:,} of {len(text.head):,} bytes fail: "
+            f"{first.character!r} is {parts} together,"
+            " and none of these is a character alone."
         )
     broken = [sequence for sequence in text.sequences if sequence.reason]
     if broken:

@@ -1,0 +1,16 @@
+"""cs336 experiment: one module an experiment, imported when it is called"""
+
+from __future__ import annotations
+
+import click
+
+from cs336.cli.lazy import LazyGroup
+
+_COMMANDS = {
+    "sgd-lr": ("cs336.cli.experiment_sgd", "Find the learning rate at which SGD diverges."),
+}
+
+
+@click.group(cls=LazyGroup, commands_at=_COMMANDS)
+def command() -> None:
+    """Repeat the experiments of the write-up, with every number measured."""
