@@ -9,8 +9,8 @@ import click
 from cs336.cli.options import PATH
 from cs336.cli.show import json_option
 from cs336.cli.tables import chosen_form, form_option, print_tables
-from cs336.picture import check_picture
 from cs336.experiments.sgd import RATES, STEPS, curve_table, descend, later_table, rates_table
+from cs336.picture import check_picture
 
 TABLES = {"rates": rates_table, "later": later_table, "curve": curve_table}
 
@@ -58,8 +58,8 @@ def command(
 ) -> None:
     """Find the learning rate at which SGD diverges.
 
-    The course's toy problem: the mean of the squares of 100 weights, by SGD whose rate falls as 1/sqrt(t + 1). What decays and what diverges is
-    measured; the threshold is derived, and measured too.
+    The course's toy problem: the mean of the squares of 100 weights, by SGD whose rate falls as 1/sqrt(t + 1). What
+    decays and what diverges is measured; the threshold is derived, and measured too.
 
     \b
     Example: cs336 experiment sgd-lr

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from cs336.picture import save_picture
 from cs336.experiments.sgd import Descent
+from cs336.picture import save_picture
 
 # Told apart without colours.
 _STYLES: tuple[dict[str, Any], ...] = (
