@@ -7,6 +7,7 @@ import click
 from cs336.cli.lazy import LazyGroup
 
 _COMMANDS = {
+    "tokenizer": ("cs336.cli.experiment_tokenizer", "Train a tokenizer on each corpus, and compare them."),
     "sgd-lr": ("cs336.cli.experiment_sgd", "Find the learning rate at which SGD diverges."),
 }
 

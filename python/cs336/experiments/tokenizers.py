@@ -1,0 +1,147 @@
+"""Tokenizers of several corpora: trained and measured, each in a process of its own."""
+
+from __future__ import annotations
+
+import json
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from cs336.errors import ConfigError, CorpusError
+from cs336.experiments.documents import sample_documents
+from cs336.experiments.vocabulary import Vocabulary
+from cs336.report import EncodeFileStats
+from cs336.tokenizer import Tokenizer
+
+__all__ = ["Encoding", "Study", "Trained", "train_each"]
+
+
+def _silent(what: str) -> None:
+    """Tells nobody."""
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A corpus with the tokenizer that was trained on it, and what training told about itself."""
+
+    name: str
+    path: Path
+    tokenizer: Tokenizer
+    report: dict[str, Any]
+    """As `cs336 tokenizer train --json` prints it."""
+
+    @cached_property
+    def vocabulary(self) -> Vocabulary:
+        """What is in the tokenizer."""
+        return Vocabulary(self.name, self.tokenizer)
+
+    @property
+    def peak_memory(self) -> int | None:
+        """The most memory of all stages, where the system tells."""
+        return max((stage["peak_memory"] or 0 for stage in self.report["stages"]), default=0) or None
+
+    @property
+    def slowest(self) -> dict[str, Any]:
+        """The stage that took the most time."""
+        slowest: dict[str, Any] = max(self.report["stages"], key=lambda stage: float(stage["seconds"]))
+        return slowest
+
+
+def train_each(
+    paths: Sequence[Path],
+    vocab_sizes: Sequence[int],
+    folder: Path,
+    *,
+    special_tokens: Sequence[str] = ("<|endoftext|>",),
+    pattern: str = "gpt2",
+    threads: int | None = None,
+    told: Callable[[str], object] = _silent,
+) -> list[Trained]:
+    """Trains a tokenizer on each corpus, and keeps it in the folder.
+
+    Each in a process of its own, by the command that a person would type: the peak of memory is that of a process.
+    """
+    if len(vocab_sizes) not in (1, len(paths)):
+        raise ConfigError(f"give one vocabulary size, or one for each of {len(paths)} corpora, not {len(vocab_sizes)}")
+    sizes = list(vocab_sizes) * (len(paths) if len(vocab_sizes) == 1 else 1)
+    found = []
+    for name, path, size in zip(_names(paths), paths, sizes, strict=True):
+        told(f"training on {name}")
+        target = folder / f"{name}.json"
+        options = ["--vocab-size", str(size), "--output", str(target), "--pattern", pattern, "--json"]
+        options += [word for token in special_tokens for word in ("--special-token", token)]
+        options += [] if threads is None else ["--threads", str(threads)]
+        command = [sys.executable, "-m", "cs336", "tokenizer", "train", *options, "--", str(path)]
+        done = subprocess.run(command, capture_output=True, encoding="utf-8", check=False)
+        if done.returncode:
+            raise CorpusError(done.stderr.strip().removeprefix("error: ") or f"training on {path} failed")
+        found.append(Trained(name, path, Tokenizer.load(target), json.loads(done.stdout)))
+    return found
+
+
+def _names(paths: Sequence[Path]) -> list[str]:
+    """Short names, each its own."""
+    stems = [path.name.partition(".")[0] or path.name for path in paths]
+    counts = Counter(stems)
+    return [stem if counts[stem] == 1 else f"{stem}-{number}" for number, stem in enumerate(stems, start=1)]
+
+
+@dataclass(frozen=True)
+class Encoding:
+    """What it took to encode a corpus from file to file: the median of several times."""
+
+    seconds: float
+    stats: EncodeFileStats
+    file_bytes: int
+
+    @property
+    def speed(self) -> float:
+        """Bytes of text a second."""
+        return self.stats.bytes / self.seconds
+
+
+@dataclass(frozen=True)
+class Study:
+    """Trained tokenizers, and how they are compared."""
+
+    trained: Sequence[Trained]
+    folder: Path
+    """Where token files go, one at a time, while they are measured."""
+    seed: int = 0
+    documents: int = 10
+    repeats: int = 3
+    threads: int | None = None
+    separator: str = "<|endoftext|>"
+    told: Callable[[str], object] = _silent
+
+    @cached_property
+    def samples(self) -> dict[str, list[bytes]]:
+        """Documents of each corpus."""
+        return {
+            one.name: sample_documents(one.path, self.documents, seed=self.seed, separator=self.separator)
+            for one in self.trained
+        }
+
+    @cached_property
+    def encodings(self) -> dict[str, Encoding]:
+        """Each corpus under its own tokenizer."""
+        return {one.name: self._encode(one) for one in self.trained}
+
+    def _encode(self, one: Trained) -> Encoding:
+        self.told(f"encoding {one.name}")
+        seconds = []
+        with tempfile.TemporaryDirectory(dir=self.folder) as folder:
+            target = Path(folder) / "tokens.npy"
+            for _ in range(self.repeats):
+                began = time.perf_counter()
+                stats = one.tokenizer.encode_file(one.path, target, threads=self.threads, progress=False)
+                seconds.append(time.perf_counter() - began)
+            return Encoding(statistics.median(seconds), stats, target.stat().st_size)
