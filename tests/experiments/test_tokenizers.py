@@ -88,7 +88,7 @@ def test_double_encoded_tokens_are_found_and_told(study):
     notes = table(study, "longest").notes
     assert "double-encoded" not in notes[0]
     assert "Each of the double-encoded is itself again" in notes[1]
-    assert any(note.startswith("The write-up's longest token, 64 bytes") for note in notes)
+    assert any(note.startswith("The write-up's longest token, 128 bytes") for note in notes)
 
 
 def test_vocabularies_are_counted(study):

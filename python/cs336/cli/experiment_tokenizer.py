@@ -72,7 +72,7 @@ def command(
 
     \b
     Example: cs336 experiment tokenizer stories.txt books.txt
-             cs336 experiment tokenizer a.txt b.txt --vocab-size 10000 --vocab-size 32000 --table compression
+             cs336 experiment tokenizer stories.txt books.txt --vocab-size 10000 --vocab-size 32000
     """
     chosen = names or tuple(TABLES)
     form = chosen_form(form, chosen, as_json=as_json)

@@ -16,7 +16,7 @@ __all__ = [
     "rounds_without_controls",
 ]
 
-WRITEUP_TOKEN = b"\xc3\x83\xc3\x82" * 16
+WRITEUP_TOKEN = b"\xc3\x83\xc3\x82" * 32
 """The longest token of the write-up's OpenWebText vocabulary."""
 
 _ROUNDS = 12  # each doubles the text
