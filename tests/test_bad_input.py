@@ -313,8 +313,20 @@ def test_a_full_disk_stops_a_run_that_can_go_on(tokens: Path, on_a_full_disk: Ca
         on_a_full_disk(lambda: begin_a_run(tokens / "new"))
     assert_helpful(refused.value, "step-00000001")
     left = {path.relative_to(tokens / "new").as_posix() for path in (tokens / "new").rglob("*")}
-    assert left == {"config.toml", "metrics.jsonl", "checkpoints"}
+    assert left == {"config.toml", "metrics.jsonl", "checkpoints", "run.lock"}
     assert train(load_config(tokens / "new/config.toml"), tokens / "new", resume=True).step == 1
+
+
+def test_a_checkpoint_with_a_flipped_bit(tmp_path: Path) -> None:
+    net, optimizer = model_and_optimizer()
+    path = tmp_path / "model.pt"
+    save_checkpoint(path, net, optimizer, 3)
+    whole = path.read_bytes()
+    assert load_checkpoint(path, net, optimizer) == 3
+    weights = whole.index(next(net.parameters()).detach().numpy().tobytes())
+    path.write_bytes(whole[:weights] + bytes([whole[weights] ^ 1]) + whole[weights + 1 :])
+    with pytest.raises(CheckpointError, match="damaged"):
+        load_checkpoint(path, net, optimizer)
 
 
 @pytest.mark.parametrize("part", [0.0, 0.3, 0.7, 0.999])

@@ -108,6 +108,27 @@ def test_a_broken_newest_checkpoint_falls_back(raw: dict[str, Any], tmp_path: Pa
     assert_same_end(tmp_path / "run", tmp_path / "whole")
 
 
+def test_a_damaged_checkpoint_takes_no_whole_one_s_place(raw: dict[str, Any], tmp_path: Path) -> None:
+    config = make_config(changed(raw, "training", keep_last=2, checkpoint_every=3))
+    with pytest.raises(CrashError):
+        train(config, tmp_path / "run", report=stop_at(8, crash))
+    whole, broken = checkpoints(tmp_path / "run/checkpoints")
+    (broken / "state.pt").write_bytes(b"")
+    with pytest.raises(CrashError):
+        train(config, tmp_path / "run", resume=True, report=stop_at(8, crash))
+    assert [path.name for path in checkpoints(tmp_path / "run/checkpoints")] == [whole.name, broken.name]
+    assert (whole.parent / f"damaged-{broken.name}").is_dir()
+
+
+def test_two_processes_never_train_in_one_folder(raw: dict[str, Any], tmp_path: Path) -> None:
+    def again(row: dict[str, Any]) -> None:
+        if row["step"] == 3:
+            train(make_config(raw), tmp_path / "run", resume=True)
+
+    with pytest.raises(ConfigError, match="another process is training in"):
+        train(make_config(raw), tmp_path / "run", report=again)
+
+
 def test_a_full_disk_leaves_the_old_checkpoint(
     raw: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -9,6 +9,7 @@ import os
 import pickle
 import re
 import shutil
+import struct
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -176,6 +177,14 @@ def _checksum_of(tensors: Mapping[str, torch.Tensor]) -> str:
     return digest.hexdigest()
 
 
+def set_aside(checkpoint: Path) -> Path:
+    """Gives a damaged checkpoint a name that is none of a checkpoint, so that it takes no whole one's place."""
+    aside = checkpoint.with_name(f"damaged-{checkpoint.name}")
+    if aside.exists():
+        _remove(aside)
+    return checkpoint.rename(aside)
+
+
 def _remove(checkpoint: Path) -> None:
     """Takes the name first, so that nothing half removed ever looks like a checkpoint."""
     aside = beside(checkpoint)
@@ -198,6 +207,7 @@ def _torch_load(source: str | os.PathLike[str] | IO[bytes]) -> dict[str, Any]:
     where = source if isinstance(source, str | os.PathLike) else "the file"
     try:
         with explained(where):
+            _check_archive(source)
             try:
                 state: dict[str, Any] = torch.load(source, map_location="cpu", weights_only=True)
             except OSError as error:
@@ -205,11 +215,37 @@ def _torch_load(source: str | os.PathLike[str] | IO[bytes]) -> dict[str, Any]:
                     raise ValueError("cut short") from error
                 raise
         return state
-    except (RuntimeError, EOFError, pickle.UnpicklingError, zipfile.BadZipFile, ValueError, KeyError) as error:
+    except (*_TORN, pickle.UnpicklingError, zipfile.BadZipFile) as error:
         # torch's own text is left to the traceback: it advises to load without `weights_only`, which executes code.
         raise CheckpointError(
             f"{where} is not a whole checkpoint: it is cut short, damaged, or something else; take an earlier one"
         ) from error
+
+
+# What torch's readers of cut and damaged files trip over.
+_TORN = (
+    RuntimeError,
+    EOFError,
+    ValueError,
+    KeyError,
+    IndexError,
+    AssertionError,
+    TypeError,
+    AttributeError,
+    struct.error,
+)
+
+
+def _check_archive(source: str | os.PathLike[str] | IO[bytes]) -> None:
+    """Compares the checksums of a file that torch wrote, which torch itself reads past."""
+    if not zipfile.is_zipfile(source):
+        return  # the format of long ago, which has none
+    with zipfile.ZipFile(source) as archive:
+        damaged = archive.testzip()
+    if not isinstance(source, str | os.PathLike):
+        source.seek(0)
+    if damaged is not None:
+        raise zipfile.BadZipFile(f"the checksum of {damaged} is wrong")
 
 
 def _checksum(path: Path) -> str:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from filelock import FileLock, Timeout
 from torch import Tensor
 
 from cs336.accounting import mfu
@@ -22,7 +23,15 @@ from cs336.errors import ConfigError, DataError, NonFiniteLossError
 from cs336.files import remove_leftovers, sync, whole_file
 from cs336.nn import TransformerLM, cross_entropy
 from cs336.optim import SGD, AdamW, Muon, clip_grad_norm, constant_schedule, cosine_schedule, wsd_schedule
-from cs336.training.checkpoint import Snapshot, fit, read_checkpoint, write_checkpoint, write_weights
+from cs336.training.checkpoint import (
+    Snapshot,
+    checkpoints,
+    fit,
+    read_checkpoint,
+    set_aside,
+    write_checkpoint,
+    write_weights,
+)
 from cs336.training.config import OptimizerConfig, RunConfig, with_absolute_paths
 from cs336.training.distributed import World, accumulating, parallel, processes, whole
 from cs336.training.evaluate import EvalResult, evaluate, mask_of
@@ -172,6 +181,9 @@ class Run:
         with ExitStack() as stack:
             self.stop = stack.enter_context(stop_on_signals())
             stack.enter_context(self.writer)
+            lock = FileLock(self.folder.lock)
+            stack.callback(lock.release)
+            self.world.from_first(lambda: self._take_over(lock))
             step = self._restore(accepted)
             for sink in self.sinks:
                 stack.callback(sink.close)
@@ -194,6 +206,15 @@ class Run:
             bits_per_byte=final.get("bits_per_byte"),
             seconds=time.perf_counter() - started,
         )
+
+    def _take_over(self, lock: FileLock) -> None:
+        """Keeps other runs out of the folder, until this process ends in whatever way."""
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            raise ConfigError(
+                f"another process is training in {self.folder.path}; wait for its end, or stop it"
+            ) from None
 
     def _finish(self) -> Row:
         """Draws the curve; gives the last evaluation."""
@@ -369,6 +390,9 @@ class Run:
         checkpoint, problems = self.folder.last_whole_checkpoint()
         for problem in problems:
             self.report({"warning": problem})
+        saved = checkpoints(self.folder.checkpoints)
+        for damaged in saved[len(saved) - len(problems) :]:
+            set_aside(damaged)
         if problems:
             going_on = "no whole checkpoint is left; beginning again"
             self.report({"warning": going_on if checkpoint is None else f"going on from {checkpoint}"})

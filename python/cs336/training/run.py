@@ -39,6 +39,11 @@ class RunFolder:
         return self.path / "metrics.jsonl"
 
     @property
+    def lock(self) -> Path:
+        """Held by the process that trains in here."""
+        return self.path / "run.lock"
+
+    @property
     def changes(self) -> Path:
         """Changes of the configuration that were accepted when the run went on, a JSON object a line."""
         return self.path / "config-changes.jsonl"
