@@ -12,7 +12,7 @@ use pyo3::exceptions::{PyOverflowError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyList, PyString};
 
-use crate::arguments::{Limit, PatternText, SpecialTokens};
+use crate::arguments::{Limit, PatternText, SpecialTokens, TokenId};
 use crate::convert::{CHECK, id_and_token, id_list, ids, policy, text};
 use crate::errors::OrRaise;
 use crate::job::watched;
@@ -429,12 +429,17 @@ impl DecodeStream {
     /// The characters that this id completes.
     fn push(&self, id: &Bound<'_, PyAny>) -> PyResult<String> {
         let py = id.py();
-        // What is no id of any tokenizer is none of this one.
-        let id = id
-            .extract::<u32>()
-            .or_else(|error| if error.is_instance_of::<PyOverflowError>(py) { Ok(u32::MAX) } else { Err(error) })?;
-        match self.0.lock().as_deref_mut() {
-            Ok(Some(stream)) => stream.push(id).or_raise(py),
+        let small = match id.extract::<u32>() {
+            Ok(small) => Some(small),
+            Err(error) if error.is_instance_of::<PyOverflowError>(py) => None,
+            Err(error) => return Err(error),
+        };
+        match (self.0.lock().as_deref_mut(), small) {
+            (Ok(Some(stream)), Some(id)) => stream.push(id).or_raise(py),
+            // What is no id of any tokenizer is none of this one, and an error names it as it was given.
+            (Ok(Some(stream)), None) => {
+                stream.push(u32::MAX).or_else(|_| id.extract::<TokenId>().map(|_| String::new()))
+            }
             _ => Err(over()),
         }
     }
