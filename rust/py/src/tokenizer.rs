@@ -8,7 +8,7 @@ use cs336_bpe::pretokenize::Pattern;
 use cs336_bpe::vocab::Merge;
 use cs336_bpe::{Error, Job, Vocabulary};
 use numpy::{Element, IntoPyArray, PyArray1, PyReadonlyArray1};
-use pyo3::exceptions::{PyOverflowError, PyTypeError, PyValueError};
+use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyList, PyString};
 
@@ -429,17 +429,14 @@ impl DecodeStream {
     /// The characters that this id completes.
     fn push(&self, id: &Bound<'_, PyAny>) -> PyResult<String> {
         let py = id.py();
-        let small = match id.extract::<u32>() {
-            Ok(small) => Some(small),
-            Err(error) if error.is_instance_of::<PyOverflowError>(py) => None,
-            Err(error) => return Err(error),
-        };
-        match (self.0.lock().as_deref_mut(), small) {
-            (Ok(Some(stream)), Some(id)) => stream.push(id).or_raise(py),
-            // What is no id of any tokenizer is none of this one, and an error names it as it was given.
-            (Ok(Some(stream)), None) => {
-                stream.push(u32::MAX).or_else(|_| id.extract::<TokenId>().map(|_| String::new()))
+        let known = id.extract::<TokenId>();
+        match (self.0.lock().as_deref_mut(), known) {
+            (Ok(Some(stream)), Ok(known)) => stream.push(known.0).or_raise(py),
+            // What is no id of any tokenizer is none of this one; where that is an error, it is the one there is.
+            (Ok(Some(stream)), Err(error)) if error.is_instance_of::<PyValueError>(py) => {
+                stream.push(u32::MAX).map_err(|_| error)
             }
+            (_, Err(error)) => Err(error),
             _ => Err(over()),
         }
     }
