@@ -32,6 +32,7 @@ from cs336.training import (
 )
 from cs336.training.config import RunConfig
 from cs336.training.precision import LossScale
+from cs336.training.run import choose_device
 
 
 def test_accumulation_equals_the_large_batch(raw: dict[str, Any], tmp_path: Path) -> None:
@@ -292,6 +293,11 @@ def test_configuration_round_trip_and_overrides(raw: dict[str, Any], tmp_path: P
         ({"training.steps": "0"}, r"training\.steps"),
         ({"training.batch-size": "3", "training.grad-accumulation": "2"}, "grad_accumulation"),
         ({"optimizer.lr": "nan"}, r"optimizer\.lr"),
+        ({"optimizer.lr": "inf"}, r"optimizer\.lr must be above 0 and finite"),
+        ({"optimizer.min-lr": "-5"}, r"optimizer\.min_lr must be at least 0"),
+        ({"optimizer.decay-fraction": "nan"}, r"optimizer\.decay_fraction must be from 0 to 1"),
+        ({"optimizer.decay-fraction": "7"}, r"optimizer\.decay_fraction must be from 0 to 1"),
+        ({"optimizer.betas": "[0.9]"}, r"optimizer\.betas has too few values; give at least 2"),
         ({"optimizer.weight-decay": "-1"}, "weight_decay"),
         ({"lr": "1"}, "section"),
         ({"model.preset": "tinystories-2052"}, "tinystories"),
@@ -303,6 +309,14 @@ def test_a_bad_configuration_names_the_key(
     (tmp_path / "c.toml").write_text(to_toml(make_config(raw)), encoding="utf-8")
     with pytest.raises(ConfigError, match=message):
         load_config(tmp_path / "c.toml", overrides)
+
+
+@pytest.mark.skipif(torch.backends.mps.is_available(), reason="this machine has such a device")
+def test_devices_that_are_not_there() -> None:
+    with pytest.raises(ConfigError, match="'mps', but PyTorch finds no MPS device here"):
+        choose_device("mps")
+    with pytest.raises(ConfigError, match="'meta' is none to train on"):
+        choose_device("meta")
 
 
 def test_an_error_in_a_file_names_the_file(tmp_path: Path) -> None:

@@ -151,11 +151,14 @@ class RunConfig:
                 f"training.grad_accumulation must divide training.batch_size: {training.batch_size} is not a multiple "
                 f"of {training.grad_accumulation}"
             )
-        if not optimizer.lr > 0:
-            raise ConfigError(f"optimizer.lr must be above 0, not {optimizer.lr}")
-        for name in ("weight_decay", "eps", "grad_clip", "muon_lr"):
-            if not getattr(optimizer, name) >= 0:
-                raise ConfigError(f"optimizer.{name} must not be negative, but is {getattr(optimizer, name)}")
+        if not 0 < optimizer.lr < math.inf:
+            raise ConfigError(f"optimizer.lr must be above 0 and finite, not {optimizer.lr}")
+        for name in ("weight_decay", "eps", "grad_clip", "muon_lr", "min_lr"):
+            value = getattr(optimizer, name)
+            if value is not None and not 0 <= value < math.inf:
+                raise ConfigError(f"optimizer.{name} must be at least 0 and finite, not {value}")
+        if not 0 <= optimizer.decay_fraction <= 1:
+            raise ConfigError(f"optimizer.decay_fraction must be from 0 to 1, not {optimizer.decay_fraction}")
         if not all(0 <= beta < 1 for beta in optimizer.betas):
             raise ConfigError(f"optimizer.betas must be at least 0 and below 1, but are {optimizer.betas}")
         if not 0 <= optimizer.warmup_steps < training.steps:
@@ -288,6 +291,9 @@ def _explain(detail: Any) -> str:
     if detail["type"] == "missing" and where in SECTIONS:
         preset_too = " or --preset NAME" if where == "model" else ""
         return f"the section {where} is missing; set its keys in the file or with --{where}.KEY VALUE{preset_too}"
+    if detail["type"] == "missing" and isinstance(detail["loc"][-1], int):
+        *key, number = detail["loc"]
+        return f"{'.'.join(map(str, key))} has too few values; give at least {number + 1}"
     if detail["type"] == "missing":
         section, _, key = where.replace("_", "-").partition(".")
         return f"{where} is missing; set it in a file under [{section}], or with --{section}.{key or 'KEY'}"

@@ -149,8 +149,12 @@ def choose_device(name: str, local_rank: int | None = None) -> torch.device:
         device = torch.device(name)
     except RuntimeError as error:
         raise ConfigError(f"training.device {name!r} is no device; use auto, cpu, cuda, cuda:N or mps") from error
-    if device.type == "cuda" and not torch.cuda.is_available():
-        raise ConfigError(f"training.device is {name!r}, but PyTorch finds no CUDA device here; use auto or cpu")
+    there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if device.type not in there:
+        raise ConfigError(f"training.device {name!r} is none to train on; use auto, cpu, cuda, cuda:N or mps")
+    if not there[device.type]:
+        kind = device.type.upper()
+        raise ConfigError(f"training.device is {name!r}, but PyTorch finds no {kind} device here; use auto or cpu")
     if device.type == "cuda" and local_rank is not None:
         if device.index is not None:
             raise ConfigError(f"training.device is {name!r} for several processes; use cuda, and each takes its own")
