@@ -51,6 +51,8 @@ def test_train_takes_the_configuration_of_a_run_with_changes(workshop, cs336, tm
     assert json.loads(done.stdout)["step"] == 2
     resumed = cs336("train", "--resume", "again", "--json")
     assert json.loads(resumed.stdout)["valid_loss"] == json.loads(done.stdout)["valid_loss"]
+    shown = cs336("train", "--resume", "again").stdout
+    assert shown.startswith((tmp_path / "again/config.toml").read_text("utf-8"))
 
 
 @pytest.fixture

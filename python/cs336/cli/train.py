@@ -69,6 +69,7 @@ def command(
         folder = RunFolder(resume)
         folder.check()
         config = load_config(folder.config, overrides)
+        show_config(config, as_json=as_json)
         result = train_with_progress(config, resume, resume=True, accept_changes=accept_changes, quiet=as_json)
     else:
         if accept_changes:
@@ -80,13 +81,21 @@ def command(
             return
         if run_dir is None:
             raise click.UsageError("name the folder of the new run with --run, or a run to go on with --resume")
-        result = train_with_progress(load_config(config_path, overrides), run_dir, quiet=as_json)
+        config = load_config(config_path, overrides)
+        show_config(config, as_json=as_json)
+        result = train_with_progress(config, run_dir, quiet=as_json)
     if is_first_process():
         show({**dataclasses.asdict(result), "run": str(result.run)}, as_json=as_json)
         if not as_json:
             click.echo(next_step(result))
     if result.interrupted:
         ctx.exit(130)
+
+
+def show_config(config: RunConfig, *, as_json: bool) -> None:
+    """Prints the resolved configuration, which the run keeps, too; for people, and only once."""
+    if not as_json and is_first_process():
+        click.echo(to_toml(config))
 
 
 def show_rehearsal(config: RunConfig, *, as_json: bool) -> None:
