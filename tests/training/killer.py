@@ -47,7 +47,8 @@ def state(run: Path) -> dict[str, object]:
     return {
         "rows": log.read_text("utf-8").count("\n") if log.exists() else 0,
         "checkpoints": sorted(path.name for path in run.glob("checkpoints/step-*")),
-        "half_written": sorted(path.name for path in run.rglob(".aside-*")),
+        # Without looking into them: they may be renamed at any moment.
+        "half_written": sorted(path.name for level in ("", "checkpoints/") for path in run.glob(f"{level}.aside-*")),
     }
 
 
