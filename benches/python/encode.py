@@ -78,7 +78,7 @@ def cs336(folder: Path, vocabulary: Vocabulary) -> dict[str, Task]:
 
 def gigatoken(folder: Path, vocabulary: Vocabulary) -> dict[str, Task]:
     """gigatoken, by its own interface."""
-    from gigatoken import Tokenizer  # type: ignore[import-not-found, unused-ignore]
+    from gigatoken import Tokenizer  # type: ignore[import-not-found, unused-ignore]  # a rival
 
     path = folder / f"{vocabulary.name}_base.tiktoken"
     special = {END_OF_TEXT: vocabulary.end_of_text}
@@ -127,7 +127,7 @@ def tokenizers(folder: Path, vocabulary: Vocabulary) -> dict[str, Task]:
 
 def snaptokens(folder: Path, vocabulary: Vocabulary) -> dict[str, Task]:
     """snaptokens."""
-    from snaptokens import Tokenizer  # type: ignore[import-not-found, unused-ignore]
+    from snaptokens import Tokenizer  # type: ignore[import-not-found, unused-ignore]  # a rival
 
     tokenizer = Tokenizer.from_file(str(folder / f"{vocabulary.name}.tokenizer.json"))
     return {
@@ -140,7 +140,7 @@ def snaptokens(folder: Path, vocabulary: Vocabulary) -> dict[str, Task]:
 
 def splintr(folder: Path, vocabulary: Vocabulary) -> dict[str, Task]:
     """splintr."""
-    from splintr import from_json  # type: ignore[import-not-found, unused-ignore]
+    from splintr import from_json  # type: ignore[import-not-found, unused-ignore]  # a rival
 
     tokenizer = from_json(str(folder / f"{vocabulary.name}.tokenizer.json"))
     return {

@@ -81,7 +81,7 @@ def descend(rate: float, steps: int, *, seed: int = 0, shape: tuple[int, int] = 
         optimizer.zero_grad()
         loss = (weights**2).mean()
         losses.append(loss.item())
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()  # type: ignore[no-untyped-call]  # torch's has no types
         optimizer.step()
     losses.append((weights.detach() ** 2).mean().item())
     return Descent(rate, tuple(losses), weights.numel())
