@@ -7,9 +7,11 @@ import difflib
 import math
 import tomllib
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal, get_args
 
 from cs336.errors import ConfigError
+from cs336.files import explained
 
 __all__ = ["PRESETS", "ModelConfig", "preset"]
 
@@ -218,3 +220,14 @@ def parse_value(text: str) -> Any:
 def _nearest(name: str, known: Any) -> str:
     matches = difflib.get_close_matches(str(name), list(known), n=1)
     return f" (did you mean {matches[0]!r}?)" if matches else ""
+
+
+def read_toml(path: str | Path) -> dict[str, Any]:
+    """A TOML file's tables; raises ConfigError with the path where it is none."""
+    try:
+        with explained(path):
+            return tomllib.loads(Path(path).read_text("utf-8"))
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path} is not UTF-8, as TOML must be: {error}; save it as UTF-8") from error
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{path} is not valid TOML: {error}; correct it there") from error

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from cs336.accounting.checks import one_of
-from cs336.config import ModelConfig, preset
+from cs336.config import ModelConfig, preset, read_toml
 from cs336.errors import ConfigError
-from cs336.files import explained
 
 __all__ = ["model_of", "read_run"]
 
@@ -22,13 +20,7 @@ def read_run(path: str | Path) -> dict[str, Any]:
     What is no TOML, or has no such sections, raises ConfigError with the path; what the file says of a model is checked
     when the model is made.
     """
-    try:
-        with explained(path):
-            raw = tomllib.loads(Path(path).read_text("utf-8"))
-    except UnicodeDecodeError as error:
-        raise ConfigError(f"{path} is not UTF-8, as TOML must be: {error}; save it as UTF-8") from error
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"{path} is not valid TOML: {error}; correct it there") from error
+    raw = read_toml(path)
     sections = {name: raw.get(name, {}) for name in ("model", "training", "optimizer")}
     for name, values in sections.items():
         if not isinstance(values, dict):

@@ -6,7 +6,6 @@ import dataclasses
 import difflib
 import json
 import math
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,10 +14,9 @@ from typing import Any, Literal
 import tomli_w
 from pydantic import TypeAdapter, ValidationError
 
-from cs336.config import ModelConfig, parse_value, preset
+from cs336.config import ModelConfig, parse_value, preset, read_toml
 from cs336.data import END_OF_TEXT
 from cs336.errors import ConfigError
-from cs336.files import explained
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -198,13 +196,7 @@ def load_config(path: str | Path | None, overrides: Mapping[str, str] | None = N
     """
     if path is None:
         return make_config(_with_overrides({}, overrides or {}))
-    try:
-        with explained(path):
-            raw = tomllib.loads(Path(path).read_text("utf-8"))
-    except UnicodeDecodeError as error:
-        raise ConfigError(f"{path} is not UTF-8, as TOML must be: {error}; save it as UTF-8") from error
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"{path} is not valid TOML: {error}; correct it there") from error
+    raw = read_toml(path)
     try:
         return make_config(_with_overrides(raw, overrides or {}))
     except ConfigError as error:
