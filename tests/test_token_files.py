@@ -145,6 +145,7 @@ def test_the_sidecar_says_where_the_ids_come_from(tokenizer: Tokenizer, tmp_path
         assert info["shard"] == number
         assert info["separator"] == END
         assert info["vocabulary_hash"] == tokenizer.hash
+        assert info["tokenizer"] == {"pattern": tokenizer.pattern, "merges": len(tokenizer.merges)}
         for source in info["source"]:
             assert source["begin"] == seen[source["name"]]
             seen[source["name"]] += source["bytes"]

@@ -254,6 +254,7 @@ def test_a_file_is_its_text(tokenizer: Tokenizer, tmp_path: Path, special: str |
         "tokens": stats.tokens,
         "vocab_size": tokenizer.vocab_size,
         "vocabulary_hash": tokenizer.hash,
+        "tokenizer": {"pattern": "gpt2", "merges": len(tokenizer.merges)},
         "documents": 1 if special == "text" else len(content) // len(LINE.encode()),
         "source": [{"name": "text.txt", "bytes": len(content)}],
         "special_tokens": {END: 0, "<|pad|>": 1},

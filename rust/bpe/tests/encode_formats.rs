@@ -1,6 +1,7 @@
 //! What is written is read back as the same tokenizer; what is broken is refused.
 
-use cs336_bpe::encode::{EncodeFileOptions, sidecar};
+use cs336_bpe::encode::EncodeFileOptions;
+use cs336_bpe::formats::token_file::sidecar;
 use cs336_bpe::formats::{gpt2, huggingface, native, tiktoken};
 use cs336_bpe::pretokenize::Pattern;
 use cs336_bpe::{Error, Job, Result, SpecialPolicy, Tokenizer, Vocabulary};

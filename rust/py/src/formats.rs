@@ -1,7 +1,8 @@
 //! Files of tokenizers, and files of tokens.
 
 use cs336_bpe::Vocabulary;
-use cs336_bpe::encode::{Dtype, EncodeFileOptions};
+use cs336_bpe::encode::EncodeFileOptions;
+use cs336_bpe::formats::token_file::Dtype;
 use cs336_bpe::formats::{gpt2, huggingface, native, tiktoken};
 use cs336_bpe::pretokenize::Pattern;
 use pyo3::prelude::*;

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, TrySendError, sync_channel};
 use std::time::Duration;
 
-use cs336_bpe::encode::Dtype;
+use cs336_bpe::formats::token_file::Dtype;
 use cs336_bpe::input::{Documents, InputOptions};
 use cs336_bpe::tokens::{DocumentSource, NoDocuments, TokenFilesOptions};
 use cs336_bpe::{Error, Job};

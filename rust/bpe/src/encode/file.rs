@@ -2,41 +2,20 @@
 
 use std::fs::File;
 use std::io::{BufWriter, Read, Seek, SeekFrom, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use rayon::prelude::*;
 use serde_json::json;
 
 use super::reserve;
 use crate::aside::{Aside, keep_both};
+use crate::formats::token_file::{Dtype, HEADER, describe, header, sidecar};
 use crate::special::{Segment, SpecialTokens};
 use crate::tokenizer::{Policy, SpecialPolicy, Tokenizer, characters, pool};
 use crate::{Error, Job, Result, Stage};
 
 /// Text given to one thread at a time, in bytes.
 const BLOCK: usize = 2 << 20;
-
-/// Length of the header of a token file; any number of ids fits in.
-const HEADER: usize = 128;
-
-/// The integer type of a token file.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Dtype {
-    /// 2 bytes, ids below 65,536.
-    Uint16,
-    /// 4 bytes.
-    Uint32,
-}
-
-impl Dtype {
-    /// NumPy's name.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Uint16 => "uint16",
-            Self::Uint32 => "uint32",
-        }
-    }
-}
 
 /// How to encode a file.
 #[derive(Clone, Debug)]
@@ -62,13 +41,6 @@ pub struct EncodeFileStats {
     pub dtype: Dtype,
 }
 
-/// Where the sidecar of a token file stands: its name with `.json` added.
-pub fn sidecar(target: &Path) -> PathBuf {
-    let mut name = target.as_os_str().to_owned();
-    name.push(".json");
-    name.into()
-}
-
 impl Tokenizer {
     /// Encodes a UTF-8 file to a token file with its sidecar. Either both are written whole, or neither is there.
     pub fn encode_file(
@@ -78,12 +50,7 @@ impl Tokenizer {
         options: &EncodeFileOptions,
         job: &Job,
     ) -> Result<EncodeFileStats> {
-        let fits = self.vocab_size() <= 1 << 16;
-        let dtype = options.dtype.unwrap_or(if fits { Dtype::Uint16 } else { Dtype::Uint32 });
-        if dtype == Dtype::Uint16 && !fits {
-            let size = self.vocab_size();
-            return Err(Error::Invalid(format!("uint16 holds ids below 65536, the vocabulary has {size}; use uint32")));
-        }
+        let dtype = Dtype::choose(options.dtype, self.vocab_size())?;
         for written in [target, &sidecar(target)] {
             if same_file(source, written) {
                 let path = written.display();
@@ -120,45 +87,17 @@ impl Tokenizer {
         writer.write_all(&header(dtype, stats.tokens)).map_err(failed)?;
         writer.flush().map_err(failed)?;
         drop(writer);
-        let info = self.describe(source, &stats);
-        side.file().write_all(info.as_bytes()).map_err(Error::io("write", sidecar(target)))?;
+        let name = source.file_name().map(|name| name.to_string_lossy());
+        let inputs = json!([{"name": name, "bytes": stats.bytes}]);
+        let info = describe(self, dtype, stats.tokens, stats.documents, inputs);
+        side.file().write_all(format!("{info:#}\n").as_bytes()).map_err(Error::io("write", sidecar(target)))?;
         keep_both(data, side)?;
         Ok(stats)
-    }
-
-    fn describe(&self, source: &Path, stats: &EncodeFileStats) -> String {
-        let special: serde_json::Map<_, _> =
-            self.special_tokens().iter().map(|(token, id)| (token.clone(), json!(id))).collect();
-        let name = source.file_name().map(|name| name.to_string_lossy());
-        let info = json!({
-            "format": "cs336-tokens",
-            "version": 1,
-            "dtype": stats.dtype.name(),
-            "tokens": stats.tokens,
-            "vocab_size": self.vocab_size(),
-            "vocabulary_hash": self.hash_hex(),
-            "documents": stats.documents,
-            "source": [{"name": name, "bytes": stats.bytes}],
-            "special_tokens": special,
-        });
-        format!("{info:#}\n")
     }
 }
 
 fn same_file(one: &Path, other: &Path) -> bool {
     matches!((one.canonicalize(), other.canonicalize()), (Ok(one), Ok(other)) if one == other)
-}
-
-/// The header of a `.npy` file, version 1.0.
-fn header(dtype: Dtype, tokens: u64) -> Vec<u8> {
-    let descr = if dtype == Dtype::Uint16 { "<u2" } else { "<u4" };
-    let mut header = b"\x93NUMPY\x01\x00".to_vec();
-    header.extend_from_slice(&(HEADER as u16 - 10).to_le_bytes());
-    let fields = format!("{{'descr': '{descr}', 'fortran_order': False, 'shape': ({tokens},), }}");
-    header.extend_from_slice(fields.as_bytes());
-    header.resize(HEADER - 1, b' ');
-    header.push(b'\n');
-    header
 }
 
 /// Ids as a token file holds them.

@@ -14,7 +14,7 @@ mod words;
 
 pub use batch::BatchIds;
 pub(crate) use cache::Caches;
-pub use file::{Dtype, EncodeFileOptions, EncodeFileStats, sidecar};
+pub use file::{EncodeFileOptions, EncodeFileStats};
 pub use ids::Ids;
 pub(crate) use merge::Merger;
 pub(crate) use pairs::PairTable;

@@ -1,4 +1,4 @@
-//! Files of tokenizers, one module a format: read and write.
+//! Files of tokenizers and of what they make, one module a format: read and write.
 
 mod bytes;
 pub mod counts;
@@ -9,6 +9,7 @@ pub mod native;
 mod oniguruma;
 mod spelled;
 pub mod tiktoken;
+pub mod token_file;
 
 use std::path::Path;
 

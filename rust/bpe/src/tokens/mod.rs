@@ -15,7 +15,7 @@ use sha2::{Digest, Sha256};
 
 use crate::aside::place;
 use crate::count::Counter;
-use crate::encode::{Dtype, sidecar};
+use crate::formats::token_file::{Dtype, sidecar};
 use crate::input::{self, InputOptions};
 use crate::special::SpecialTokens;
 use crate::tokenizer::{SpecialPolicy, Tokenizer};
@@ -95,7 +95,7 @@ impl Tokenizer {
         options: &TokenFilesOptions,
         job: &Job,
     ) -> Result<TokenFilesStats> {
-        let dtype = self.dtype(options.dtype)?;
+        let dtype = Dtype::choose(options.dtype, self.vocab_size())?;
         let total = input::total_size(paths.iter().map(PathBuf::as_path))?;
         job.begin(Stage::Encode, total.unwrap_or(0));
         refuse_sources(paths, target)?;
@@ -125,15 +125,6 @@ impl Tokenizer {
         }
         let (totals, files) = writer.finish()?;
         Ok(TokenFilesStats { totals, dtype, files, resumed_at })
-    }
-
-    fn dtype(&self, asked: Option<Dtype>) -> Result<Dtype> {
-        let fits = self.vocab_size() <= 1 << 16;
-        if asked == Some(Dtype::Uint16) && !fits {
-            let size = self.vocab_size();
-            return Err(Error::Invalid(format!("uint16 holds ids below 65536, the vocabulary has {size}; use uint32")));
-        }
-        Ok(asked.unwrap_or(if fits { Dtype::Uint16 } else { Dtype::Uint32 }))
     }
 }
 

@@ -14,13 +14,10 @@ use super::source::Position;
 use super::state::{self, FORMAT, Finished, Shard, State, Stretch, Totals, with_suffix};
 use super::{TokenFilesOptions, hex};
 use crate::count::name_all;
-use crate::encode::{Dtype, sidecar};
+use crate::formats::token_file::{Dtype, HEADER, describe, header, sidecar};
 use crate::input::display;
 use crate::tokenizer::{SpecialPolicy, Tokenizer, characters};
 use crate::{Error, Result};
-
-/// Length of the header of a token file; any number of ids fits in.
-const HEADER: u64 = 128;
 
 /// Between two records at least so many times as long passes as the first took.
 const TIMES: u32 = 20;
@@ -156,7 +153,7 @@ impl<'a> Writer<'a> {
         // First, for in a run without shards the next file has the same name.
         let mut state = state;
         name_finished(&names, &mut state)?;
-        let file = open(&names, &state.shard, width(dtype))?;
+        let file = open(&names, &state.shard, dtype.width())?;
         let (hash, recorded, pause) = (Sha256::new(), Instant::now(), options.record_every);
         let has_record = names.state().exists();
         Ok(Self {
@@ -247,7 +244,7 @@ impl<'a> Writer<'a> {
     }
 
     fn append(&mut self, ids: &[u32]) -> Result<()> {
-        let width = width(self.dtype);
+        let width = self.dtype.width();
         let mut bytes = Vec::with_capacity(ids.len() * width);
         if width == 2 {
             bytes.extend(ids.iter().flat_map(|&id| (id as u16).to_le_bytes()));
@@ -296,7 +293,7 @@ impl<'a> Writer<'a> {
             self.state.shard.source.push(stretch);
         }
         self.finish_file()?;
-        self.file = open(&self.names, &self.state.shard, width(self.dtype))?;
+        self.file = open(&self.names, &self.state.shard, self.dtype.width())?;
         Ok(())
     }
 
@@ -387,28 +384,12 @@ impl<'a> Writer<'a> {
     }
 
     fn describe(&self) -> String {
-        let special: serde_json::Map<_, _> =
-            self.tokenizer.special_tokens().iter().map(|(token, id)| (token.clone(), json!(id))).collect();
         let shard = &self.state.shard;
-        let info = json!({
-            "format": "cs336-tokens",
-            "version": 1,
-            "dtype": self.dtype.name(),
-            "tokens": shard.tokens,
-            "vocab_size": self.tokenizer.vocab_size(),
-            "vocabulary_hash": self.tokenizer.hash_hex(),
-            "documents": shard.documents,
-            "shard": self.options.shard_tokens.map(|_| shard.number),
-            "separator": self.options.separator.as_ref().map(|separator| &separator.token),
-            "source": shard.source,
-            "special_tokens": special,
-        });
+        let mut info = describe(self.tokenizer, self.dtype, shard.tokens, shard.documents, json!(shard.source));
+        info["shard"] = json!(self.options.shard_tokens.map(|_| shard.number));
+        info["separator"] = json!(self.options.separator.as_ref().map(|separator| &separator.token));
         format!("{info:#}\n")
     }
-}
-
-fn width(dtype: Dtype) -> usize {
-    if dtype == Dtype::Uint16 { 2 } else { 4 }
 }
 
 /// Gives a finished file its name, and then its sidecar.
@@ -470,7 +451,7 @@ fn open(names: &Names, shard: &Shard, width: usize) -> Result<File> {
     let path = names.partial(shard.number);
     let failed = |error| Error::io("write", names.shard(shard.number))(error);
     let mut file = OpenOptions::new().write(true).create(true).truncate(false).open(&path).map_err(failed)?;
-    let length = HEADER + shard.tokens * width as u64;
+    let length = HEADER as u64 + shard.tokens * width as u64;
     if shard.tokens > 0 && file.metadata().map_err(failed)?.len() < length {
         let message = "it holds less than was written to it; begin anew, with restart";
         return Err(Error::Invalid(format!("{}: {message}", path.display())));
@@ -479,16 +460,4 @@ fn open(names: &Names, shard: &Shard, width: usize) -> Result<File> {
     file.set_len(length).map_err(failed)?;
     file.seek(SeekFrom::Start(length)).map_err(failed)?;
     Ok(file)
-}
-
-/// The header of a `.npy` file, version 1.0.
-fn header(dtype: Dtype, tokens: u64) -> Vec<u8> {
-    let descr = format!("<u{}", width(dtype));
-    let fields = format!("{{'descr': '{descr}', 'fortran_order': False, 'shape': ({tokens},), }}");
-    let mut header = b"\x93NUMPY\x01\x00".to_vec();
-    header.extend_from_slice(&(HEADER as u16 - 10).to_le_bytes());
-    header.extend_from_slice(fields.as_bytes());
-    header.resize(HEADER as usize - 1, b' ');
-    header.push(b'\n');
-    header
 }
