@@ -78,6 +78,11 @@ impl Key {
         product as u64 ^ (product >> 64) as u64
     }
 
+    /// The hash that [`of`](Self::of) gave with this key.
+    pub fn hash_of_word(self, seed: [u64; 2]) -> u64 {
+        if self.is_elsewhere() { self.low } else { self.hash(seed) }
+    }
+
     /// Length of the word in bytes.
     #[inline]
     pub fn length(self) -> usize {

@@ -21,6 +21,7 @@ pub mod tokenizer;
 pub mod tokens;
 pub mod train;
 pub mod truncate;
+mod utf8;
 pub mod vocab;
 
 pub use available::default_max_memory;

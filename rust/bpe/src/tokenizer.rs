@@ -6,6 +6,7 @@ use crate::decode::DecodeStream;
 use crate::encode::{Encoder, Ids, StreamEncoder, Words, reserve};
 use crate::pretokenize::Pattern;
 use crate::special::SpecialTokens;
+use crate::utf8::from_utf8;
 use crate::vocab::Vocabulary;
 use crate::{Error, Job, Result};
 
@@ -264,7 +265,7 @@ impl Tokenizer {
 
     /// Encodes text that holds no special token and ends where it ends.
     pub(crate) fn plain(&self, bytes: &[u8], words: &mut Words<'_>) -> Result<()> {
-        if let Ok(text) = std::str::from_utf8(bytes) {
+        if let Ok(text) = from_utf8(bytes) {
             return self.text(text, words);
         }
         let mut broken: Vec<u8> = Vec::new();

@@ -7,6 +7,7 @@ use super::Counter;
 use crate::input::display;
 use crate::pretokenize::Pattern;
 use crate::special::SpecialTokens;
+use crate::utf8::from_utf8;
 use crate::{Error, Result};
 
 /// Reads a text in pieces that can be pre-tokenized apart, each about a block long.
@@ -73,7 +74,7 @@ impl<'a, R: Read> Pieces<'a, R> {
     /// The last place in `pending` where it can be cut: where the pattern can begin anew, outside of any special token
     /// that may stand there in whole or in part; or right after a special token.
     fn cut(&self) -> Result<usize> {
-        let valid = match std::str::from_utf8(&self.pending) {
+        let valid = match from_utf8(&self.pending) {
             Ok(text) => text,
             // A character at the end may not be there in whole yet.
             Err(error) if error.error_len().is_none() => {

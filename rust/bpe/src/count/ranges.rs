@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use super::Counter;
 use crate::input::{display, read_between};
+use crate::utf8::from_utf8;
 use crate::{Error, Result};
 
 /// How far behind its end a range first looks for a place to cut.
@@ -70,7 +71,7 @@ impl FileRange<'_> {
     }
 
     fn text<'b>(&self, bytes: &'b [u8], start: u64) -> Result<&'b str> {
-        std::str::from_utf8(bytes).map_err(|error| {
+        from_utf8(bytes).map_err(|error| {
             let at = error.valid_up_to();
             Error::NotUtf8 { origin: display(self.path), offset: start + at as u64, byte: bytes[at] }
         })

@@ -4,19 +4,24 @@ use std::sync::Mutex;
 
 use super::search::Memo;
 use super::words::Batch;
-use crate::key::{INLINE, Key, SEED};
+use crate::key::{Key, SEED};
 use crate::memory::{Table, prefetch};
-use crate::vocab::Vocabulary;
 use crate::{Error, Result};
 
-/// Cache lines, each with two entries of 32 bytes.
-const LINES: usize = 1 << 17;
+/// Cache lines at first, each with two entries of 32 bytes: few, so that they cost nothing and stay near.
+const FIRST_LINES: usize = 1 << 13;
+
+/// Cache lines at most: 16 MB.
+const MOST_LINES: usize = 1 << 18;
+
+/// How many times as many there are each time that half of the entries are taken.
+const GROWTH: usize = 4;
 
 /// Ids that an entry has room for. Those of other words, and the bytes of long ones, stand in arenas.
 pub const INLINE_IDS: usize = 4;
 
-/// Bytes and ids in the arenas, before all of them are forgotten.
-const ARENA: usize = 1 << 22;
+/// Bytes of words and of ids in the arenas, before all of them are forgotten.
+const ARENA: usize = 24 << 20;
 
 /// Longer words seldom come twice.
 const LONGEST: usize = 256;
@@ -33,9 +38,9 @@ type Line = [u64; 8];
 #[derive(Debug)]
 pub struct Cache {
     lines: Table<Line>,
+    /// How many words were entered since there are so many lines.
+    entered: usize,
     arena: Arena,
-    /// Words that were not there.
-    misses: usize,
     pub memo: Memo,
     /// Room for the ids of one word.
     pub word: Vec<u32>,
@@ -52,34 +57,42 @@ struct Arena {
 
 impl Cache {
     pub fn new() -> Result<Self> {
-        let needed = (LINES * size_of::<Line>()) as u64;
-        let missing = Error::OutOfMemory { what: WHAT, needed };
-        let lines = Table::new([0; 8], LINES).ok_or(missing)?;
-        Ok(Self { lines, arena: Arena::default(), misses: 0, memo: Memo::default(), word: Vec::new() })
+        let needed = (FIRST_LINES * size_of::<Line>()) as u64;
+        let lines = Table::new([0; 8], FIRST_LINES).ok_or(Error::OutOfMemory { what: WHAT, needed })?;
+        Ok(Self { lines, entered: 0, arena: Arena::default(), memo: Memo::default(), word: Vec::new() })
     }
 
     /// The lines, found once for many lookups.
     #[inline(always)]
     pub fn lines(&self) -> Lines<'_> {
-        Lines(self.lines.first_chunk().expect("the table was made that long"))
+        Lines { lines: &self.lines, shift: shift(self.lines.len()) }
     }
+}
+
+/// What a hash is shifted by to give one of so many lines.
+#[inline(always)]
+fn shift(lines: usize) -> u32 {
+    64 - lines.trailing_zeros()
 }
 
 /// What [`Cache::lines`] gives.
 #[derive(Clone, Copy)]
-pub struct Lines<'c>(&'c [Line; LINES]);
+pub struct Lines<'c> {
+    lines: &'c [Line],
+    shift: u32,
+}
 
 impl Lines<'_> {
     /// Asks for the memory that [`get`](Self::get) will read.
     #[inline(always)]
     pub fn prefetch(self, hash: u64) {
-        prefetch(&self.0[home(hash)]);
+        prefetch(&self.lines[(hash >> self.shift) as usize]);
     }
 
     /// Four ids, of which the first so many are the word's; none are where they stand in the arena.
     #[inline(always)]
     pub fn get(self, key: Key, hash: u64) -> Option<([u32; INLINE_IDS], usize)> {
-        let line = &self.0[home(hash)];
+        let line = &self.lines[(hash >> self.shift) as usize];
         let differs = |at: usize| (line[at] ^ key.low) | (line[at + 1] ^ key.high) != 0;
         // In which of the two it stands is no branch: nobody could predict it.
         let at = 4 * usize::from(!differs(4));
@@ -91,11 +104,6 @@ impl Lines<'_> {
         let ids = [first & ((1 << COUNT) - 1), (low >> 32) as u32, high as u32, (high >> 32) as u32];
         Some((ids, (first >> COUNT) as usize))
     }
-}
-
-#[inline]
-fn home(hash: u64) -> usize {
-    (hash >> (64 - LINES.trailing_zeros())) as usize
 }
 
 fn pair(low: u32, high: u32) -> u64 {
@@ -116,37 +124,45 @@ impl Cache {
             four[..ids.len()].copy_from_slice(ids);
             four[0] |= (ids.len() as u32) << COUNT;
         } else if word.len() <= LONGEST {
-            four = self.arena.add(word, ids)?;
+            // A short word is its own key.
+            four = self.arena.add(if key.is_elsewhere() { word } else { &[] }, ids)?;
         } else {
             return Ok(());
         }
-        let line = &mut self.lines[home(hash)];
-        line.copy_within(0..4, 4);
-        line[..4].copy_from_slice(&[key.low, key.high, pair(four[0], four[1]), pair(four[2], four[3])]);
+        let entry = [key.low, key.high, pair(four[0], four[1]), pair(four[2], four[3])];
+        enter(&mut self.lines, hash, entry);
+        self.entered += 1;
+        if self.entered > self.lines.len() && self.lines.len() < MOST_LINES {
+            self.grow();
+        }
         Ok(())
+    }
+
+    /// Makes room for more words, unless there is no memory for it.
+    #[cold]
+    fn grow(&mut self) {
+        self.entered = 0;
+        let Some(mut lines) = Table::new([0; 8], (GROWTH * self.lines.len()).min(MOST_LINES)) else { return };
+        for line in self.lines.iter() {
+            let (newer, older) = line.split_at(4);
+            for entry in [older, newer] {
+                let key = Key { low: entry[0], high: entry[1] };
+                if key != Key::default() {
+                    self.entered += 1;
+                    enter(&mut lines, key.hash_of_word(*SEED), [entry[0], entry[1], entry[2], entry[3]]);
+                }
+            }
+        }
+        self.lines = lines;
     }
 }
 
-/// After so many misses the vocabulary's own words are worth entering: not for a few short texts.
-const WORTH_SEEDING: usize = 1 << 12;
-
-impl Cache {
-    /// Counts a miss. Of those that prove a text long, one enters the tokens that are words, the first ones last, so that
-    /// they stay where there is no room for all.
-    pub fn missed(&mut self, vocabulary: &Vocabulary, is_word: impl Fn(u32) -> bool) -> Result<()> {
-        self.misses += 1;
-        if self.misses != WORTH_SEEDING {
-            return Ok(());
-        }
-        for id in (0..vocabulary.size() as u32).rev().filter(|&id| is_word(id)) {
-            let Some(token) = vocabulary.token(id).filter(|token| token.len() <= INLINE) else { continue };
-            let (key, hash) = Key::of(token, 0, token.len(), *SEED);
-            if self.lines().get(key, hash).is_none() {
-                self.remember(key, hash, token, &[id])?;
-            }
-        }
-        Ok(())
-    }
+/// Puts an entry first in its line.
+fn enter(lines: &mut [Line], hash: u64, entry: [u64; 4]) {
+    let shift = shift(lines.len());
+    let line = &mut lines[(hash >> shift) as usize];
+    line.copy_within(0..4, 4);
+    line[..4].copy_from_slice(&entry);
 }
 
 impl Arena {
@@ -212,5 +228,57 @@ impl Caches {
             Some(lent) => f(lent),
             empty => f(empty.insert(Box::new(Lent::new()?))),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What the cache should say of the word: ids that follow from it alone.
+    fn ids(word: &[u8]) -> Vec<u32> {
+        word.iter().map(|&byte| u32::from(byte) + 1000 * word.len() as u32).collect()
+    }
+
+    fn known(cache: &Cache, word: &[u8]) -> Option<Vec<u32>> {
+        let (key, hash) = Key::of(word, 0, word.len(), *SEED);
+        match cache.lines().get(key, hash)? {
+            (_, 0) => cache.many(key, hash, word).map(<[u32]>::to_vec),
+            (four, count) => Some(four[..count].to_vec()),
+        }
+    }
+
+    /// Enters numbers spelled out, some as they are and some too long to be their own key; counts those that are known
+    /// when all are entered.
+    fn entered(words: usize) -> (Cache, usize) {
+        let mut cache = Cache::new().unwrap();
+        let spelled = |number: usize| match number % 3 {
+            0 => format!("{number:x}").into_bytes(),
+            _ => format!("{number:020}").into_bytes(),
+        };
+        for word in (0..words).map(spelled) {
+            assert_eq!(known(&cache, &word), None);
+            let (key, hash) = Key::of(&word, 0, word.len(), *SEED);
+            cache.remember(key, hash, &word, &ids(&word)).unwrap();
+            assert_eq!(known(&cache, &word), Some(ids(&word)));
+        }
+        let known = (0..words).map(spelled).filter_map(|word| known(&cache, &word).map(|found| (word, found)));
+        let right = known.inspect(|(word, found)| assert_eq!(found, &ids(word))).count();
+        (cache, right)
+    }
+
+    #[test]
+    fn it_grows_and_keeps_what_it_knows() {
+        let (cache, right) = entered(20_000);
+        assert!(cache.lines.len() > FIRST_LINES && right > 15_000, "{right}");
+        assert_eq!(entered(100).0.lines.len(), FIRST_LINES);
+    }
+
+    #[test]
+    fn it_stays_bounded_and_never_says_a_wrong_thing() {
+        let (cache, right) = entered(1_200_000);
+        assert_eq!(cache.lines.len(), MOST_LINES);
+        assert!(cache.arena.bytes.len() + 4 * cache.arena.ids.len() <= ARENA + 100);
+        assert!(right > 1000, "{right}");
     }
 }

@@ -12,6 +12,7 @@ use crate::aside::{Aside, keep_both};
 use crate::formats::token_file::{Dtype, HEADER, describe, header, sidecar};
 use crate::special::{Segment, SpecialTokens};
 use crate::tokenizer::{Policy, SpecialPolicy, Tokenizer, characters, pool};
+use crate::utf8::from_utf8;
 use crate::{Error, Job, Result, Stage};
 
 /// Text given to one thread at a time, in bytes.
@@ -150,7 +151,7 @@ impl Blocks<'_> {
     /// Encodes what is sure of the buffer and forgets it; returns how much that was.
     fn block(&mut self, last: bool, writer: &mut impl Write, target: &Path, job: &Job) -> Result<usize> {
         let buffer = std::mem::take(&mut self.buffer);
-        let text = match std::str::from_utf8(&buffer) {
+        let text = match from_utf8(&buffer) {
             Ok(text) => text,
             Err(error) if error.error_len().is_none() && !last => {
                 std::str::from_utf8(&buffer[..error.valid_up_to()]).unwrap_or_default()

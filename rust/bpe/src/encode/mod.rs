@@ -83,14 +83,6 @@ impl Encoder {
         Ok(whole)
     }
 
-    /// Whether a pre-token that is spelled like this token becomes it.
-    pub fn is_word(&self, id: u32) -> bool {
-        match &self.search {
-            Some(search) if self.whole.is_empty() => search.is_word(id),
-            _ => self.whole[id as usize],
-        }
-    }
-
     /// Appends the ids of one pre-token.
     pub fn word(
         &self,

@@ -76,11 +76,6 @@ impl Search {
         Ok(trie.map(|trie| Self { trie, tokens, derivations }))
     }
 
-    /// Whether this token comes out where a word is spelled like it.
-    pub fn is_word(&self, id: u32) -> bool {
-        self.tokens[id as usize].length > 0
-    }
-
     /// Appends the ids of a word; false, and nothing appended, where no way was found, which does not happen.
     pub fn encode(
         &self,

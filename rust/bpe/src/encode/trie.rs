@@ -1,5 +1,7 @@
 //! The longest token that a text begins with: a double-array trie, one lookup of 8 bytes for each byte of the token.
 
+use std::collections::VecDeque;
+
 use crate::memory::Table;
 use crate::{Error, Result};
 
@@ -72,8 +74,9 @@ impl Trie {
         builder.add_block()?;
         builder.open.clear();
         // The root has no slot of its own; it borrows one of the first block until all is placed.
-        let mut waiting = vec![Group { tokens, depth: 0, slot: 0, longest: NONE }];
-        while let Some(Group { mut tokens, depth, slot, mut longest }) = waiting.pop() {
+        // In order of depth, so that what every walk begins with stands together.
+        let mut waiting = VecDeque::from([Group { tokens, depth: 0, slot: 0, longest: NONE }]);
+        while let Some(Group { mut tokens, depth, slot, mut longest }) = waiting.pop_front() {
             if let Some(((token, id), rest)) = tokens.split_first()
                 && token.len() == depth
             {
@@ -94,7 +97,7 @@ impl Trie {
                 let slot = base ^ usize::from(byte);
                 let token = if tokens[0].0.len() == depth + 1 { tokens[0].1 } else { NONE };
                 builder.nodes[slot] = Node::new(CHILDLESS, token, byte);
-                waiting.push(Group { tokens, depth: depth + 1, slot, longest });
+                waiting.push_back(Group { tokens, depth: depth + 1, slot, longest });
             }
         }
         let root = std::mem::replace(&mut builder.nodes[0], Node::FREE).base();

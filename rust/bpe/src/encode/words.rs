@@ -139,7 +139,6 @@ impl<'a> Words<'a> {
         ids.clear();
         self.encoder.word(self.vocabulary, &mut self.cache.memo, word, &mut ids, self.job)?;
         self.cache.remember(key, hash, word, &ids)?;
-        self.cache.missed(self.vocabulary, |id| self.encoder.is_word(id))?;
         self.out.add(&ids)?;
         if ids.capacity() <= KEPT {
             self.cache.word = ids;
