@@ -206,3 +206,12 @@ impl Error {
         move |source| source.downcast().unwrap_or_else(|source| Error::Io { action, path, source })
     }
 }
+
+/// The sum of two counts. [`Error::CountOverflow`] is not made before there is one: it costs more than an addition.
+#[inline]
+pub(crate) fn add_counts(count: u64, more: u64) -> Result<u64> {
+    match count.checked_add(more) {
+        Some(sum) => Ok(sum),
+        None => Err(Error::CountOverflow),
+    }
+}

@@ -2,7 +2,8 @@
 
 use std::cmp::Ordering;
 
-use crate::{Error, Job, Result};
+use crate::error::add_counts;
+use crate::{Job, Result};
 
 /// Words merged between two checks of whether to stop.
 const CHECK: u64 = 1 << 12;
@@ -28,7 +29,7 @@ pub fn merge<S: Sorted>(sources: Vec<S>, job: &Job, mut f: impl FnMut(&[u8], u64
         let mut count = source.count();
         heap.advance()?;
         while let Some(source) = heap.first().filter(|source| source.word() == word) {
-            count = count.checked_add(source.count()).ok_or(Error::CountOverflow)?;
+            count = add_counts(count, source.count())?;
             heap.advance()?;
         }
         f(&word, count)?;

@@ -220,7 +220,7 @@ impl<'a> Counter<'a> {
                         None => self.count_segment(text, start, end, tally)?,
                         // It is slower, and the text may be a whole file.
                         Some(custom) => custom.for_each_span(&text[start..end], |from, to| {
-                            tally.push(bytes, start + from, start + to);
+                            tally.push(bytes, start, from, &[to]);
                             if start + to - checked >= CHECK {
                                 checked = start + to;
                                 self.job.check()?;
@@ -258,9 +258,7 @@ impl<'a> Counter<'a> {
     }
 
     fn count_spans(&self, text: &str, start: usize, end: usize, tally: &mut Tally<'_>) -> Result<()> {
-        self.pattern.for_each_span(&text[start..end], |from, to| {
-            tally.push(text.as_bytes(), start + from, start + to);
-        })
+        self.pattern.for_each_spans(&text[start..end], |from, ends| tally.push(text.as_bytes(), start, from, ends))
     }
 }
 

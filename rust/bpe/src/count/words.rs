@@ -5,6 +5,7 @@ mod tally;
 
 pub(super) use tally::Tally;
 
+use crate::error::add_counts;
 use crate::key::{INLINE, Key, SEED};
 use crate::memory::{prefer_huge_pages, prefetch};
 use crate::{Error, Job, Result};
@@ -55,19 +56,24 @@ impl Default for WordCounts {
 }
 
 /// A word on its way into the table.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Default)]
 struct Lookup {
     key: Key,
     hash: u64,
     start: usize,
-    end: usize,
+}
+
+impl Lookup {
+    fn word<'t>(&self, text: &'t [u8]) -> &'t [u8] {
+        &text[self.start..self.start + self.key.length()]
+    }
 }
 
 impl WordCounts {
     /// Counts a word `times` more.
     pub fn add(&mut self, word: &[u8], times: u64) -> Result<()> {
         let (key, hash) = self.key(word, 0, word.len());
-        self.count(word, &Lookup { key, hash, start: 0, end: word.len() }, times).map(drop)
+        self.count(word, &Lookup { key, hash, start: 0 }, times).map(drop)
     }
 
     /// Adds all of another's counts.
@@ -154,11 +160,10 @@ impl WordCounts {
         let mut at = (lookup.hash >> (self.shift & 63)) as usize;
         // An empty table has no place to look at.
         while let Some(entry) = self.entries.get(at) {
-            if entry.key() == lookup.key
-                && (!lookup.key.is_elsewhere() || self.long(entry.start) == &text[lookup.start..lookup.end])
+            if entry.key() == lookup.key && (!lookup.key.is_elsewhere() || self.long(entry.start) == lookup.word(text))
             {
                 let count = &mut self.entries[at].count;
-                *count = count.checked_add(times).ok_or(Error::CountOverflow)?;
+                *count = add_counts(*count, times)?;
                 return Ok(*count);
             }
             if entry.is_free() {
@@ -177,7 +182,7 @@ impl WordCounts {
         }
         let mut start = 0;
         if lookup.key.is_elsewhere() {
-            let word = &text[lookup.start..lookup.end];
+            let word = lookup.word(text);
             self.reserve_in_arena(word.len() + 8)?;
             start = self.arena.len() as u64;
             self.arena.extend_from_slice(&(word.len() as u64).to_le_bytes());

@@ -16,6 +16,7 @@ use crate::count::merge::{Sorted, merge};
 use crate::count::records::{Flaw, RecordReader, RecordWriter};
 use crate::count::runs::{Scratch, merge_groups, merge_runs};
 use crate::count::{Counts, Kept, Words};
+use crate::error::add_counts;
 use crate::pretokenize::Pattern;
 use crate::special::SpecialTokens;
 use crate::{Error, Job, Result};
@@ -315,7 +316,7 @@ pub fn merge_files(paths: &[PathBuf], target: &Path, job: &Job) -> Result<Header
         if let Some(difference) = first.difference(other) {
             return Err(Error::CountsDiffer { one: first.path.clone(), other: other.path.clone(), difference });
         }
-        corpus_bytes = corpus_bytes.checked_add(other.header.corpus_bytes).ok_or(Error::CountOverflow)?;
+        corpus_bytes = add_counts(corpus_bytes, other.header.corpus_bytes)?;
     }
     let writer = CountsWriter::create(target)?;
     let mut scratch = Scratch::default();

@@ -8,6 +8,7 @@ use rayon::prelude::*;
 use super::Pair;
 use super::corpus::{Corpus, Slot};
 use super::pairs::{self, Occurrences, PairFilter, PairIndex, Sketch};
+use crate::error::add_counts;
 use crate::memory::{prefer_huge_pages, prefetch};
 use crate::{Error, Job, Result};
 
@@ -68,7 +69,7 @@ impl FirstSweep {
         let mut total = vec![Occurrences::default(); BYTE_PAIRS];
         for tallies in &tallies {
             for (sum, tally) in total.iter_mut().zip(tallies) {
-                sum.count = sum.count.checked_add(tally.count).ok_or(Error::CountOverflow)?;
+                sum.count = add_counts(sum.count, tally.count)?;
                 sum.places += tally.places;
             }
         }
@@ -139,7 +140,7 @@ fn tally_bytes<S: Slot>(corpus: &Corpus<S>, segment: usize, job: &Job) -> Result
     corpus.for_each_pair(segment, job, |is_pair, pair, _, weight| {
         let tally = &mut tallies[byte_pair(pair)];
         let weight = if is_pair { weight } else { 0 };
-        tally.count = tally.count.checked_add(weight).ok_or(Error::CountOverflow)?;
+        tally.count = add_counts(tally.count, weight)?;
         tally.places += usize::from(is_pair);
         Ok(())
     })?;
@@ -204,7 +205,7 @@ impl Met {
         reserve(&mut self.at, pairs.len())?;
         for (&(_, slot, weight), &number) in pairs.iter().zip(&numbers) {
             let info = &mut self.infos[number as usize];
-            info.count = info.count.checked_add(weight).ok_or(Error::CountOverflow)?;
+            info.count = add_counts(info.count, weight)?;
             info.len += 1;
             self.at.push((number, slot));
         }
@@ -289,7 +290,7 @@ fn bring_together(met: &mut [Met]) -> Result<(Found, Vec<Vec<Share>>)> {
                 found.infos.push(*info);
             } else {
                 let sum = &mut found.infos[number];
-                sum.count = sum.count.checked_add(info.count).ok_or(Error::CountOverflow)?;
+                sum.count = add_counts(sum.count, info.count)?;
                 sum.len += info.len;
             }
             Ok((number, info.len))

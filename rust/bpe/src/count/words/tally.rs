@@ -4,14 +4,17 @@ use super::{Key, Lookup, WordCounts, inline};
 use crate::count::runs::{Run, Spill};
 use crate::{Error, Job, Result};
 
-/// How many words are looked up together: while one is compared, the lines of the next ones are on their way.
-const BATCH: usize = 64;
+/// How many words are looked up together at most: while one is compared, the lines of the next ones are on their way.
+const BATCH: usize = 128;
+
+/// How many words come at a time at most.
+const SPANS: usize = 64;
 
 /// How many words are brought over between two checks of whether to stop.
 const CHECK: usize = 1 << 16;
 
 /// How many of the most frequent words are counted in a table of their own, small enough for the nearest caches.
-const HOT: usize = 1 << 11;
+const HOT: usize = 1 << 12;
 
 /// A frequent word, the only one of all with its hash's last bits.
 #[derive(Clone, Copy, Default)]
@@ -38,7 +41,7 @@ pub struct Tally<'j> {
 
 impl<'j> Tally<'j> {
     pub fn new(job: &'j Job) -> Self {
-        let waiting = [Lookup { key: Key::default(), hash: 0, start: 0, end: 0 }; BATCH];
+        let waiting = [Lookup::default(); BATCH];
         let hot = Box::new([Hot::default(); HOT]);
         Self { words: WordCounts::default(), hot, waiting, len: 0, outcome: Ok(()), spill: None, job }
     }
@@ -51,16 +54,22 @@ impl<'j> Tally<'j> {
         tally
     }
 
-    /// Counts `text[start..end]` once more. Which way it goes is no branch: nobody could predict it.
-    #[inline]
-    pub fn push(&mut self, text: &[u8], start: usize, end: usize) {
-        let (key, hash) = self.words.key(text, start, end);
-        let hot = &mut self.hot[hash as usize % HOT];
-        let is_hot = (hot.key.low ^ key.low) | (hot.key.high ^ key.high) == 0;
-        hot.count += u64::from(is_hot);
-        self.waiting[self.len] = Lookup { key, hash, start, end };
-        self.len += usize::from(!is_hot);
-        if self.len == BATCH {
+    /// Counts words that follow one another in a text once more each, up to 64: the start of the first, and all their ends,
+    /// which count from `base`. Which way a word goes is no branch: nobody could predict it.
+    #[inline(always)]
+    pub fn push(&mut self, text: &[u8], base: usize, start: usize, ends: &[usize]) {
+        let (seed, mut len, mut start) = (self.words.seed, self.len, base + start);
+        for end in ends.iter().map(|end| base + end) {
+            let (key, hash) = Key::of(text, start, end, seed);
+            let hot = &mut self.hot[hash as usize % HOT];
+            let is_hot = (hot.key.low ^ key.low) | (hot.key.high ^ key.high) == 0;
+            hot.count += u64::from(is_hot);
+            self.waiting[len] = Lookup { key, hash, start };
+            len += usize::from(!is_hot);
+            start = end;
+        }
+        self.len = len;
+        if len > BATCH - SPANS {
             self.flush(text);
         }
     }
