@@ -16,20 +16,17 @@ from __future__ import annotations
 import argparse
 import hashlib
 import importlib.util
-import json
-import os
-import platform
 import statistics
 import sys
 import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from side_by_side import facts, write
 
 END_OF_TEXT = "<|endoftext|>"
 SLICE = 10_000_000
@@ -340,16 +337,13 @@ def main() -> None:
         results += latency(libraries, vocabulary.name, text)
     print(markdown(results))
     if options.output:
-        facts = {
-            "machine": f"{platform.machine()}, {os.cpu_count()} cores, {platform.platform()}",
-            "python": platform.python_version(),
-            "versions": {name: version(PACKAGES.get(name, name)) for name in names},
-            "rounds": options.rounds,
-            "sha256": {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in options.texts},
-            "results": [asdict(one) for one in results],
-        }
-        options.output.with_suffix(".json").write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
-        options.output.with_suffix(".md").write_text(markdown(results) + "\n", encoding="utf-8")
+        about = facts(
+            [PACKAGES.get(name, name) for name in names],
+            rounds=options.rounds,
+            sha256={path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in options.texts},
+            results=[asdict(one) for one in results],
+        )
+        write(options.output, markdown(results), about)
 
 
 if __name__ == "__main__":

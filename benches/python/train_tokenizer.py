@@ -14,15 +14,15 @@ import hashlib
 import importlib.util
 import json
 import os
-import platform
 import statistics
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from importlib.metadata import version
 from pathlib import Path
+
+from side_by_side import facts, write
 
 GPT2 = r"'(?:[sdmt]|ll|ve|re)| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
 
@@ -192,16 +192,13 @@ def main() -> None:
                 results += measure(corpus, size, threads, trainers, options.rounds)
                 print(markdown(results[-len(trainers) :]), flush=True)
     if options.output:
-        facts = {
-            "machine": f"{platform.machine()}, {os.cpu_count()} cores, {platform.platform()}",
-            "python": platform.python_version(),
-            "versions": {name: version(name) for name in trainers},
-            "rounds": options.rounds,
-            "sha256": {c.name: digest(c) for c in options.corpora},
-            "results": [asdict(one) for one in results],
-        }
-        options.output.with_suffix(".json").write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
-        options.output.with_suffix(".md").write_text(markdown(results) + "\n", encoding="utf-8")
+        about = facts(
+            trainers,
+            rounds=options.rounds,
+            sha256={c.name: digest(c) for c in options.corpora},
+            results=[asdict(one) for one in results],
+        )
+        write(options.output, markdown(results), about)
 
 
 if __name__ == "__main__":
