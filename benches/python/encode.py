@@ -2,7 +2,8 @@
 
 Rounds are interleaved, so that a slow minute of the machine hits everybody; what counts are the ratios. Of each text a
 slice of 10 MB is taken, and the whole file. ``cold`` is the first call of a new tokenizer, ``warm`` the median of the
-later ones. Rivals that are not installed are left out and named:
+later ones; every call gets new strings. ``file`` is a whole process, from a text file to a token file. Rivals that are
+not installed are left out and named:
 
     pip install gigatoken tiktoken snaptokens splintr-rs tokenizers
     python benches/python/encode.py --encodings ENCODINGS books.txt code.txt --vocabulary r50k --output results
@@ -20,13 +21,13 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from side_by_side import facts, write
+from side_by_side import Run, digest, facts, run_python, write
 
 END_OF_TEXT = "<|endoftext|>"
 SLICE = 10_000_000
@@ -176,6 +177,8 @@ class Result:
     ratio_cold: float = 1.0
     ratio_warm: float = 1.0
     """Times as fast as the library is cs336; of the later rounds the median."""
+    peak_megabytes: float | None = None
+    """Of a process of its own."""
 
 
 def as_texts(task: str, text: str) -> list[str]:
@@ -192,6 +195,13 @@ def flat(ids: Any) -> list[int]:
     if ids and not isinstance(ids[0], int):
         return [one for part in ids for one in part]
     return list(ids)
+
+
+def anew(argument: Any) -> Any:
+    """The same texts as new strings: Python keeps the UTF-8 of one that was asked for it once."""
+    if isinstance(argument, list) and isinstance(argument[0], str):
+        return [text.encode().decode() for text in argument]
+    return argument
 
 
 def seconds(task: Task, argument: Any) -> tuple[float, Any]:
@@ -218,7 +228,7 @@ def compare(
     given: dict[str, Any] = {}
     for _ in range(rounds):
         for name in taking_part:
-            taken, given[name] = seconds(libraries[name][task], arguments[name])
+            taken, given[name] = seconds(libraries[name][task], anew(arguments[name]))
             times[name].append(taken / megabytes[name])
     check(libraries, task, arguments, given)
     ours = times["cs336"]
@@ -269,31 +279,92 @@ def latency(libraries: dict[str, dict[str, Task]], vocabulary: str, text: str) -
     return results
 
 
-def files(folder: Path, vocabulary: Vocabulary, source: Path, rounds: int) -> Result:
-    """A text file to a token file, each time with a new tokenizer; in megabytes a second."""
-    from cs336 import Tokenizer
+ARRAY_TO_FILE = """
+from pathlib import Path
+import numpy as np
+import encode
+ids = encode.{name}(Path(folder), encode.VOCABULARIES[vocabulary])["array"]([open(source, encoding="utf-8").read()])
+np.save(target, np.asarray(ids).astype(dtype))
+"""
 
-    path, special = folder / f"{vocabulary.name}_base.tiktoken", {END_OF_TEXT: vocabulary.end_of_text}
-    times = []
-    with tempfile.TemporaryDirectory() as target:
+FILE_PROGRAMS = {
+    "cs336": """
+from cs336 import Tokenizer
+tokenizer = Tokenizer.from_tiktoken(ranks, pattern=pattern, special_tokens=special)
+tokenizer.encode_file(source, target, threads=threads, progress=False)
+""",
+    "gigatoken": """
+import numpy as np
+from gigatoken import Tokenizer
+tokenizer = Tokenizer.from_tiktoken(ranks, gigatoken_name, special)
+ids = np.asarray(tokenizer.encode_files([source], parallel=threads > 1).layout.content.data)
+np.save(target, ids.astype(dtype))
+""",
+    "snaptokens": ARRAY_TO_FILE.format(name="snaptokens"),
+    "tiktoken": ARRAY_TO_FILE.format(name="tiktoken"),
+}
+
+
+def files(
+    folder: Path, vocabulary: Vocabulary, source: Path, names: Iterable[str], threads: int, rounds: int
+) -> list[Result]:
+    """A text file to a token file in a process of its own, in megabytes a second; and its peak memory."""
+    known = {
+        "folder": str(folder.resolve()),
+        "vocabulary": vocabulary.name,
+        "pattern": vocabulary.pattern,
+        "gigatoken_name": vocabulary.gigatoken,
+        "ranks": str(folder / f"{vocabulary.name}_base.tiktoken"),
+        "special": {END_OF_TEXT: vocabulary.end_of_text},
+        "dtype": "uint16" if vocabulary.end_of_text < 1 << 16 else "uint32",
+        "threads": threads,
+        "source": str(source.resolve()),
+    }
+    # Only what needs this module imports it, and NumPy with it.
+    head = f"import sys\nsys.path.insert(0, {str(Path(__file__).parent)!r})\nglobals().update({known!r})\n"
+    megabytes = source.stat().st_size / 1e6
+    taking_part = [name for name in names if name in FILE_PROGRAMS]
+    runs: dict[str, list[Run]] = {name: [] for name in taking_part}
+    ids: dict[str, str] = {}
+    with tempfile.TemporaryDirectory() as place:
         for _ in range(rounds):
-            start = time.perf_counter()
-            tokenizer = Tokenizer.from_tiktoken(path, pattern=vocabulary.pattern, special_tokens=special)
-            tokenizer.encode_file(source, Path(target) / "ids.npy", progress=False)
-            times.append((time.perf_counter() - start) / source.stat().st_size * 1e6)
-    return Result(vocabulary.name, source.name, "encode_file", "cs336", 1 / times[0], 1 / statistics.median(times))
+            for name in taking_part:
+                target = Path(place) / f"{name}.npy"
+                code = f"{head}target = {str(target)!r}\n{FILE_PROGRAMS[name]}"
+                runs[name].append(run_python(code, RAYON_NUM_THREADS=str(threads)))
+        for name in taking_part:
+            ids[name] = hashlib.sha256(np.load(Path(place) / f"{name}.npy", mmap_mode="r")).hexdigest()
+    if different := [name for name in taking_part if ids[name] != ids["cs336"]]:
+        raise RuntimeError(f"file: what {' and '.join(different)} gives differs from what cs336 gives")
+    ours = runs["cs336"]
+    return [
+        Result(
+            vocabulary=vocabulary.name,
+            text=source.name,
+            task=f"file, {threads} {'thread' if threads == 1 else 'threads'}",
+            library=name,
+            cold=megabytes / mine[0].seconds,
+            warm=megabytes / statistics.median(one.seconds for one in mine),
+            ratio_cold=mine[0].seconds / ours[0].seconds,
+            ratio_warm=statistics.median(one.seconds / our.seconds for one, our in zip(mine, ours, strict=True)),
+            peak_megabytes=max(one.peak_megabytes for one in mine),
+        )
+        for name, mine in runs.items()
+    ]
 
 
 def markdown(results: list[Result]) -> str:
     """The results as a table."""
     lines = [
-        "| vocabulary | text | task | library | cold MB/s | warm MB/s | cs336 is so many times as fast, cold | warm |",
-        "|---|---|---|---|---|---|---|---|",
+        "| vocabulary | text | task | library | cold MB/s | warm MB/s | cs336 is so many times as fast, cold | warm "
+        "| peak MB |",
+        "|---|---|---|---|---|---|---|---|---|",
     ]
     for one in results:
         lines.append(
             f"| {one.vocabulary} | {one.text} | {one.task} | {one.library} | {one.cold:.4g} | {one.warm:.4g} "
-            f"| {one.ratio_cold:.2f} | {one.ratio_warm:.2f} |"
+            f"| {one.ratio_cold:.2f} | {one.ratio_warm:.2f} "
+            f"| {'' if one.peak_megabytes is None else f'{one.peak_megabytes:.0f}'} |"
         )
     return "\n".join(lines)
 
@@ -333,14 +404,17 @@ def main() -> None:
                     found = compare(libraries, vocabulary.name, part_name, part, task, options.rounds)
                     print(markdown(found), flush=True)
                     results += found
-            results.append(files(options.encodings, vocabulary, path, options.rounds))
+            for threads in (1, 2):
+                found = files(options.encodings, vocabulary, path, names, threads, options.rounds)
+                print(markdown(found), flush=True)
+                results += found
         results += latency(libraries, vocabulary.name, text)
     print(markdown(results))
     if options.output:
         about = facts(
             [PACKAGES.get(name, name) for name in names],
             rounds=options.rounds,
-            sha256={path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in options.texts},
+            sha256={path.name: digest(path) for path in options.texts},
             results=[asdict(one) for one in results],
         )
         write(options.output, markdown(results), about)

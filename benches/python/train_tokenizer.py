@@ -10,19 +10,16 @@ machine hits everybody; what counts are the ratios. Rivals that are not installe
 from __future__ import annotations
 
 import argparse
-import hashlib
 import importlib.util
 import json
-import os
 import statistics
-import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from side_by_side import facts, write
+from side_by_side import Run, digest, facts, run_python, write
 
 GPT2 = r"'(?:[sdmt]|ll|ve|re)| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
 
@@ -86,35 +83,10 @@ class Result:
     """Times as long as cs336."""
 
 
-@dataclass
-class Run:
-    """One process."""
-
-    seconds: float
-    cpu_seconds: float
-    peak_megabytes: float
-
-
 def run(trainer: str, corpus: Path, size: int, threads: int, target: Path) -> Run:
     """Start a trainer and wait for it; its time, processor time and peak memory."""
     code = f"path, size, threads, target = {str(corpus)!r}, {size}, {threads}, {str(target)!r}\n{PROGRAMS[trainer]}"
-    environment = os.environ | {"RAYON_NUM_THREADS": str(threads), "TOKENIZERS_PARALLELISM": "true"}
-    # A small process in between starts the trainer: the peak of a child begins at that of its parent.
-    watch = (
-        "import json, os, subprocess, sys, time\n"
-        "start = time.perf_counter()\n"
-        "child = subprocess.Popen([sys.executable, '-c', sys.argv[1]], stdout=subprocess.DEVNULL)\n"
-        "_, status, usage = os.wait4(child.pid, 0)\n"
-        "seconds, cpu = time.perf_counter() - start, usage.ru_utime + usage.ru_stime\n"
-        "print(json.dumps([status, seconds, cpu, usage.ru_maxrss / 1e3]))"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", watch, code], env=environment, capture_output=True, text=True, check=True
-    )
-    status, *figures = json.loads(done.stdout)
-    if status != 0:
-        raise RuntimeError(f"{trainer} failed:\n{done.stderr}")
-    return Run(*figures)
+    return run_python(code, RAYON_NUM_THREADS=str(threads), TOKENIZERS_PARALLELISM="true")
 
 
 def measure(corpus: Path, size: int, threads: int, trainers: list[str], rounds: int) -> Iterator[Result]:
@@ -162,12 +134,6 @@ def markdown(results: list[Result]) -> str:
             f"| {one.cpu_seconds:.2f} | {one.peak_megabytes:.0f} | {one.ratio:.1f} |"
         )
     return "\n".join(lines)
-
-
-def digest(path: Path) -> str:
-    """SHA-256 of a file of any size."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def main() -> None:

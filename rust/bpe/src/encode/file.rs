@@ -7,6 +7,7 @@ use std::path::Path;
 use rayon::prelude::*;
 use serde_json::json;
 
+use super::ids::{FileIds, Ids};
 use super::reserve;
 use crate::aside::{Aside, keep_both};
 use crate::formats::token_file::{Dtype, HEADER, describe, header, sidecar};
@@ -16,7 +17,7 @@ use crate::utf8::from_utf8;
 use crate::{Error, Job, Result, Stage};
 
 /// Text given to one thread at a time, in bytes.
-const BLOCK: usize = 2 << 20;
+const BLOCK: usize = 1 << 20;
 
 /// How to encode a file.
 #[derive(Clone, Debug)]
@@ -101,14 +102,6 @@ fn same_file(one: &Path, other: &Path) -> bool {
     matches!((one.canonicalize(), other.canonicalize()), (Ok(one), Ok(other)) if one == other)
 }
 
-/// Ids as a token file holds them.
-fn little_endian(ids: &[u32], dtype: Dtype) -> Vec<u8> {
-    match dtype {
-        Dtype::Uint16 => ids.iter().flat_map(|&id| (id as u16).to_le_bytes()).collect(),
-        Dtype::Uint32 => ids.iter().flat_map(|&id| id.to_le_bytes()).collect(),
-    }
-}
-
 /// Reads, cuts where nothing changes, encodes the parts side by side, writes them in order.
 struct Blocks<'t> {
     tokenizer: &'t Tokenizer,
@@ -173,18 +166,19 @@ impl Blocks<'_> {
         let parts: Vec<&str> = cuts.windows(2).map(|cut| &text[cut[0]..cut[1]]).collect();
         let dtype = self.stats.dtype;
         let encode = |part: &&str| {
-            let mut ids = Vec::new();
+            let mut ids = FileIds::new(dtype);
+            ids.expect(part.len())?;
             self.tokenizer.encode_with(part.as_bytes(), &self.policy, &mut ids, job)?;
-            Ok((ids.len(), little_endian(&ids, dtype)))
+            Ok(ids)
         };
-        let encoded: Vec<Result<(usize, Vec<u8>)>> = match &self.pool {
+        let encoded: Vec<Result<FileIds>> = match &self.pool {
             Some(pool) => pool.install(|| parts.par_iter().map(encode).collect()),
             None => parts.iter().map(encode).collect(),
         };
         for (part, ids) in parts.iter().zip(encoded) {
-            let (tokens, bytes) = ids.map_err(|error| self.moved(error))?;
-            self.stats.tokens += tokens as u64;
-            self.finish_part(part, &bytes, writer).map_err(Error::io("write", target))?;
+            let ids = ids.map_err(|error| self.moved(error))?;
+            self.stats.tokens += ids.count() as u64;
+            self.finish_part(part, &ids.bytes, writer).map_err(Error::io("write", target))?;
         }
         let taken = *cuts.last().unwrap_or(&0);
         self.buffer = buffer;

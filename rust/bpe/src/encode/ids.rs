@@ -1,7 +1,8 @@
-//! Where ids go: arrays of the two types that they are kept in.
+//! Where ids go: arrays of the two types that they are kept in, and bytes for a file.
 
 use super::reserve;
 use crate::Result;
+use crate::formats::token_file::Dtype;
 
 /// A growing array of ids.
 pub trait Ids: Send {
@@ -59,6 +60,46 @@ impl Ids for Vec<u16> {
     fn add(&mut self, ids: &[u32]) -> Result<()> {
         reserve(self, ids.len(), WHAT)?;
         self.extend(ids.iter().map(|&id| id as u16));
+        Ok(())
+    }
+}
+
+/// Ids as a token file holds them.
+pub(crate) struct FileIds {
+    dtype: Dtype,
+    pub bytes: Vec<u8>,
+}
+
+impl FileIds {
+    pub fn new(dtype: Dtype) -> Self {
+        Self { dtype, bytes: Vec::new() }
+    }
+}
+
+impl Ids for FileIds {
+    fn count(&self) -> usize {
+        self.bytes.len() / self.dtype.width()
+    }
+
+    fn keep(&mut self, count: usize) {
+        self.bytes.truncate(count * self.dtype.width());
+    }
+
+    fn expect(&mut self, bytes: usize) -> Result<()> {
+        reserve(&mut self.bytes, bytes / BYTES_PER_ID * self.dtype.width(), WHAT)
+    }
+
+    fn add(&mut self, ids: &[u32]) -> Result<()> {
+        let (filled, more) = (self.bytes.len(), ids.len() * self.dtype.width());
+        reserve(&mut self.bytes, more, WHAT)?;
+        self.bytes.resize(filled + more, 0);
+        let room = &mut self.bytes[filled..];
+        match self.dtype {
+            Dtype::Uint16 => {
+                room.as_chunks_mut().0.iter_mut().zip(ids).for_each(|(two, &id)| *two = (id as u16).to_le_bytes())
+            }
+            Dtype::Uint32 => room.as_chunks_mut().0.iter_mut().zip(ids).for_each(|(four, id)| *four = id.to_le_bytes()),
+        }
         Ok(())
     }
 }
