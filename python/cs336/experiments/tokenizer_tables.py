@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-import os
 from collections import Counter
 from collections.abc import Callable, Iterable
 from itertools import combinations
 from typing import Any
 
 from cs336.accounting.table import Column, Table, readable
+from cs336.experiments.machine import cores
 from cs336.experiments.mojibake import explain_writeup, kind_of, repaired
 from cs336.experiments.tokenizers import Study
 from cs336.experiments.vocabulary import Vocabulary
@@ -194,7 +194,7 @@ def throughput_table(study: Study) -> Table:
         Column("dtype"),
         Column("token file", "bytes"),
     )
-    threads = study.threads or _cores()
+    threads = study.threads or cores()
     rows: list[tuple[Any, ...]] = []
     notes = [
         f"From file to file on {threads} thread{'s' if threads > 1 else ''}, the median of {study.repeats};"
@@ -222,11 +222,6 @@ def _writeup_speed() -> str:
         f" what it measured. {_WRITEUP_SPEED:,.0f} bytes a second are {right:,.0f} hours"
         f" ({readable(right * 3600, 'seconds')}), not {given:,}."
     )
-
-
-def _cores() -> int:
-    """The cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 TABLES: dict[str, Callable[[Study], Table]] = {
