@@ -257,7 +257,7 @@ class Ablation(Study):
         return f"Of variants that are no different, {chance:.1%} would get a verdict by chance with {n} seeds."
 
     def draw(self, path: str | Path) -> None:
-        """Draws each variant's losses at its best rate, and by rate: .png, .svg or .pdf."""
+        """Draws a row of losses for each variant: .png, .svg or .pdf."""
         from cs336.experiments.ablation_chart import draw_ablation
 
         draw_ablation(self, Path(path))
@@ -273,8 +273,8 @@ class Ablation(Study):
             told = f"{one.variant} {one.mean:.3f} ({one.lowest:.3f} to {one.highest:.3f}) at {one.best_rate:g}"
             parts.append(told if one.variant == BASELINE else f"{told}, {one.verdict}")
         return (
-            "Two panels. Left: a row for each variant with the final loss of each seed at the best rate, the mean as a "
-            "bar, and the range of the baseline shaded. Right: the mean loss by learning rate of each variant. "
+            "A row for each variant: the final loss of each seed at its best learning rate, the mean at other rates in "
+            "grey, the range of the baseline as a band, the verdict at the right. "
             f"{'; '.join(parts)}."
         )
 

@@ -10,7 +10,7 @@ from cs336.files import whole_folder
 from cs336.tokenizer import train_bpe
 from cs336.training import RunConfig, load_config
 
-__all__ = ["quick_config", "quick_data", "quick_overrides"]
+__all__ = ["ABLATION_RATES", "quick_config", "quick_data", "quick_overrides"]
 
 _VOCABULARY = 512
 _STORIES = 4000
@@ -19,12 +19,14 @@ _QUICK = {
     "model.d_model": "64",
     "model.num_layers": "2",
     "model.num_heads": "4",
-    "optimizer.warmup_steps": "10",
-    "training.steps": "100",
     "training.batch_size": "16",
-    "training.eval_every": "100",
     "training.device": "cpu",
 }
+_STEPS = {"lr-sweep": 100, "ablation": 50}
+"""An ablation has five times as many runs."""
+
+ABLATION_RATES = (1e-2, 3e-2, 1e-1)
+"""So small a model takes rates that high."""
 
 
 def quick_data(folder: Path) -> dict[str, str]:
@@ -43,14 +45,20 @@ def quick_data(folder: Path) -> dict[str, str]:
     return {"train": str(folder / "train.npy"), "valid": str(folder / "valid.npy")}
 
 
-def quick_overrides(train: str, valid: str | None = None) -> dict[str, str]:
-    """The keys of a small, short run on token files, as ``load_config`` takes them."""
+def quick_overrides(kind: str, train: str, valid: str | None = None) -> dict[str, str]:
+    """The keys of small, short runs on token files, for ``lr-sweep`` or ``ablation``, as ``load_config`` takes them."""
     info = open_tokens(train).info
-    data = {"data.train": train} | ({} if valid is None else {"data.valid": valid})
     vocabulary = {} if info is None else {"model.vocab_size": str(info.vocab_size)}
-    return _QUICK | vocabulary | data
+    data = {"data.train": train} | ({} if valid is None else {"data.valid": valid})
+    steps = _STEPS[kind]
+    length = {
+        "training.steps": str(steps),
+        "training.eval_every": str(steps),
+        "optimizer.warmup_steps": str(steps // 10),
+    }
+    return _QUICK | length | vocabulary | data
 
 
-def quick_config(folder: Path, overrides: Mapping[str, str] | None = None) -> RunConfig:
-    """A small, short run on built-in stories, whose token files are made in the folder."""
-    return load_config(None, quick_overrides(**quick_data(folder)) | dict(overrides or {}))
+def quick_config(kind: str, folder: Path, overrides: Mapping[str, str] | None = None) -> RunConfig:
+    """Small, short runs on built-in stories, whose token files are made in the folder."""
+    return load_config(None, quick_overrides(kind, **quick_data(folder)) | dict(overrides or {}))

@@ -26,7 +26,7 @@ from cs336.files import explained, whole_file
 from cs336.training import RunConfig, load_config, to_toml
 from cs336.training.config import differences, with_absolute_paths
 
-__all__ = ["RESULTS", "Study", "conduct"]
+__all__ = ["RESULTS", "Study", "conduct", "refuse_foreign"]
 
 CONFIG, STUDY, RESULTS, ARMS, LOCK = "config.toml", "study.json", "results.json", "arms", "study.lock"
 _DATA = "data"
@@ -137,13 +137,20 @@ def conduct(
     return tuple(outcomes), about
 
 
-def _check_folder(folder: Path, config: RunConfig, pinned: dict[str, Any]) -> None:
-    """Makes the folder of a new study, or refuses by name what has changed since it was begun."""
+def refuse_foreign(folder: Path) -> bool:
+    """Whether a study was begun in the folder; raises ConfigError where something else stands in it."""
     with explained(folder):
         names = [path.name for path in folder.iterdir()] if folder.exists() else []
-    if STUDY not in names:
-        if any(name != _DATA and name[0] != "." and name != CONFIG for name in names):
-            raise ConfigError(f"{folder} is not empty, and holds no study; name another folder")
+    if STUDY in names:
+        return True
+    if any(name not in (_DATA, CONFIG) and name[0] != "." for name in names):
+        raise ConfigError(f"{folder} is not empty, and holds no study; name another folder")
+    return False
+
+
+def _check_folder(folder: Path, config: RunConfig, pinned: dict[str, Any]) -> None:
+    """Makes the folder of a new study, or refuses by name what has changed since it was begun."""
+    if not refuse_foreign(folder):
         with explained(folder):
             folder.mkdir(parents=True, exist_ok=True)
         with whole_file(folder / CONFIG) as aside:

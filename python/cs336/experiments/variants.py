@@ -49,6 +49,8 @@ _SWITCHES: dict[str, dict[str, Any]] = {
 }
 _FEED_FORWARD: tuple[FeedForwardKind, ...] = ("gelu", "silu", "swiglu", "relu2")
 _FACTORS = (0.5, 2)
+_EXTRA = ("learned-positions",)
+"""Tried only if asked for."""
 
 VARIANTS = (*_SWITCHES, *_FEED_FORWARD)
 """The changes that have a name; ``batch-N`` stands for batches of N sequences."""
@@ -71,7 +73,7 @@ def equal_d_ff(config: ModelConfig, kind: FeedForwardKind) -> int:
 def default_variants(config: RunConfig) -> tuple[str, ...]:
     """The baseline, and every change that does change it; batches of half and twice the size."""
     batches = [size for size in (config.training.batch_size * factor for factor in _FACTORS) if size >= 1]
-    names = [*VARIANTS, *(f"batch-{round(size)}" for size in batches)]
+    names = [*(name for name in VARIANTS if name not in _EXTRA), *(f"batch-{round(size)}" for size in batches)]
     return (BASELINE, *(name for name in names if vary(config, name) != config))
 
 
