@@ -7,11 +7,10 @@ from pathlib import Path
 import click
 
 from cs336.cli.studies import (
-    RATES_HELP,
     chosen_config,
     conclude,
-    parse_rates,
     parse_whole,
+    rates_option,
     repeated,
     study_options,
     watched,
@@ -38,12 +37,7 @@ def _words(ctx: click.Context, param: click.Parameter, value: str | None) -> tup
     help=f"What to change, as no-norm,relu2,batch-64. There are: {', '.join(VARIANTS)}, batch-N. Without it: all that "
     "change something (but learned-positions), and batches of half and twice the size.",
 )
-@click.option(
-    "--rates",
-    metavar="LIST",
-    callback=parse_rates,
-    help=f"{RATES_HELP} Without it: {','.join(f'{r:g}' for r in RATES)}.",
-)
+@rates_option(RATES)
 @click.option("--seeds", metavar="LIST", callback=parse_whole, help=f"Without it: {','.join(map(str, SEEDS))}.")
 @study_options("runs/ablation", TABLES)
 @click.pass_context

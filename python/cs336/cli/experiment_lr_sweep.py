@@ -7,11 +7,10 @@ from pathlib import Path
 import click
 
 from cs336.cli.studies import (
-    RATES_HELP,
     chosen_config,
     conclude,
-    parse_rates,
     parse_whole,
+    rates_option,
     repeated,
     study_options,
     watched,
@@ -24,12 +23,7 @@ TABLES = ("arms",)
 
 
 @click.command(context_settings={"ignore_unknown_options": True, "allow_extra_args": True})
-@click.option(
-    "--rates",
-    metavar="LIST",
-    callback=parse_rates,
-    help=f"{RATES_HELP} Without it: {','.join(f'{r:g}' for r in RATES)}.",
-)
+@rates_option(RATES)
 @click.option(
     "--warmups",
     metavar="LIST",

@@ -22,19 +22,16 @@ from cs336.experiments.study import RESULTS, refuse_foreign
 from cs336.training import RunConfig, load_config
 
 __all__ = [
-    "RATES_HELP",
     "chosen_config",
     "conclude",
-    "parse_rates",
     "parse_whole",
+    "rates_option",
     "repeated",
     "study_options",
     "watched",
 ]
 
 PICTURE = "picture.png"
-RATES_HELP = "Learning rates: 1e-3,3e-3,1e-2, or so many from one to another by equal factors: 1e-4:1:9."
-
 F = TypeVar("F", bound=Callable[..., Any])
 
 
@@ -77,6 +74,13 @@ def study_options(output: str, tables: Sequence[str]) -> Callable[[F], F]:
         return command
 
     return decorate
+
+
+def rates_option(default: Sequence[float]) -> Callable[[F], F]:
+    """The learning rates, and which they are without the option."""
+    ways = "Learning rates: 1e-3,3e-3,1e-2, or so many from one to another by equal factors: 1e-4:1:9."
+    shown = ",".join(f"{rate:g}" for rate in default)
+    return click.option("--rates", metavar="LIST", callback=parse_rates, help=f"{ways} Without it: {shown}.")
 
 
 def parse_rates(ctx: click.Context, param: click.Parameter, value: str | None) -> tuple[float, ...] | None:

@@ -40,8 +40,8 @@ def draw_ablation(ablation: Ablation, path: Path) -> None:
         panel.spines[["top", "right"]].set_visible(False)
         for rate, marker in zip(ablation.rates(), _MARKERS, strict=False):
             panel.plot([], [], linestyle="", marker=marker, color="black", label=f"{rate:g}")
-        legend = {"loc": "outside lower center", "ncols": 10, "frameon": False, "fontsize": 8}
-        figure.legend(title="learning rate: each seed at the best (black), the mean at others (grey)", **legend)
+        title = "learning rate: each seed at the best (black), the mean at others (grey)"
+        figure.legend(title=title, loc="outside lower center", ncols=10, frameon=False, fontsize=8)
 
 
 def _draw_row(panel: Any, ablation: Ablation, one: Summary, row: int) -> None:
