@@ -175,22 +175,21 @@ class Ablation(Study):
     def _verdicts(self) -> Table:
         columns = (
             Column("variant"),
-            Column("best rate", "number"),
-            Column("mean loss", "number"),
-            Column("lowest", "number"),
-            Column("highest", "number"),
-            Column("against the baseline", "number", "difference"),
-            Column("diverged", "count"),
-            Column("runs", "count"),
             Column("verdict"),
+            Column("best rate", "number", "rate"),
+            Column("mean loss", "number", "mean"),
+            Column("lowest loss", "number", "lowest"),
+            Column("highest loss", "number", "highest"),
+            Column("against the baseline", "number", "difference"),
+            Column("diverged"),
         )
         summaries = self.summaries()
         base = summaries[0].mean
         rows = []
         for one in summaries:
             difference = None if one.mean is None or base is None or one.variant == BASELINE else one.mean - base
-            spread = (one.mean, one.lowest, one.highest)
-            rows.append((one.variant, one.best_rate, *spread, difference, one.diverged, one.runs, one.verdict))
+            spread = (one.mean, one.lowest, one.highest, difference)
+            rows.append((one.variant, one.verdict, one.best_rate, *spread, f"{one.diverged} of {one.runs}"))
         return Table("verdicts", "Each variant at its best rate", columns, rows, notes=self.sentences())
 
     def _sizes(self) -> Table:

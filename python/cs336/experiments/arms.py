@@ -19,7 +19,7 @@ from typing import Any, Literal
 from filelock import FileLock, Timeout
 
 from cs336.errors import CheckpointError, NonFiniteLossError
-from cs336.experiments.divergence import Judge
+from cs336.experiments.divergence import MARGIN, Judge
 from cs336.files import whole_file
 from cs336.training import RunConfig, train
 from cs336.training.metrics import Row, read_rows
@@ -188,6 +188,9 @@ def _judged(ended: Outcome) -> Outcome:
     """A run that came to its end: the last step may have broken its weights, or it may have learned nothing."""
     if ended.loss is None or ended.first_loss is None or ended.last_loss is None:
         return dataclasses.replace(ended, status="diverged", reason="the loss after the last step is not finite")
+    if ended.loss > MARGIN * ended.first_loss:
+        reason = f"the loss after the last step is {ended.loss:.3g}, above the start, {ended.first_loss:.3g}"
+        return dataclasses.replace(ended, status="diverged", reason=reason)
     if ended.last_loss >= ended.first_loss:
         return dataclasses.replace(ended, status="no progress", reason="the loss ended no lower than it began")
     return ended

@@ -8,16 +8,20 @@ from __future__ import annotations
 
 import math
 
-__all__ = ["RULE", "Judge", "window_of"]
+__all__ = ["MARGIN", "RULE", "Judge", "window_of"]
 
 RULE = (
     "A run has diverged when its loss or gradient is NaN or infinite, or when the mean of its last k losses (k: a "
     "tenth of its steps, at least 5) is, by more than a tenth of the first loss, above the middle between the first "
     "loss and the lowest such mean before (or the first loss, if no mean was lower). So a loss that stays above its "
     "start has diverged, and one that gave back more than half of what it had gained. A diverged run is stopped there. "
-    "A run has trained if it came to its end with that mean below the first loss."
+    "At its end it has diverged, too, if its validation loss is more than a tenth above the first loss; it has trained "
+    "if that mean is below the first loss."
 )
 """The rule in words."""
+
+MARGIN = 1.1
+"""A loss up to so many times its start is not above it but for noise."""
 
 
 def window_of(steps: int) -> int:
@@ -44,7 +48,7 @@ class Judge:
     def limit(self) -> float:
         """What the mean may not pass."""
         start = self.losses[0]
-        return (start + min(start, self.lowest)) / 2 + start / 10
+        return (start + min(start, self.lowest)) / 2 + (MARGIN - 1) * start
 
     def add(self, loss: float) -> str | None:
         """Takes the loss of the next step; says why the run has diverged, if it has."""
