@@ -57,7 +57,7 @@ def test_what_has_finished_is_not_run_again(place, monkeypatch):
     assert len(news) == 3
 
 
-@pytest.mark.parametrize("stop", [signal.SIGKILL, signal.SIGINT])
+@pytest.mark.parametrize("stop", [signal.SIGKILL, pytest.param(signal.SIGINT, marks=pytest.mark.slow)])
 def test_a_stopped_sweep_goes_on_and_ends_alike(place, tmp_path, stop):
     words = ["--config", place / "run.toml", "--rates", "0.001,0.01,1e3", "--warmups", "0", "--jobs", "2"]
     command = [sys.executable, "-m", "cs336", "experiment", "lr-sweep", *words, "--output", tmp_path / "broken"]

@@ -213,21 +213,21 @@ class Ablation(Study):
             Column("variant"),
             Column("rate", "number"),
             Column("seed", "count"),
-            Column("first loss", "number"),
-            Column("last training loss", "number", "training loss"),
-            Column("validation loss", "number"),
+            Column("status"),
+            Column("first loss", "number", "first"),
+            Column("last training loss", "number", "training"),
+            Column("validation loss", "number", "validation"),
             Column("steps taken", "count", "steps"),
             Column("seconds", "seconds", "time"),
-            Column("status"),
         )
         rows = [
             (
                 *(one.about[name] for name in ("variant", "rate", "seed")),
-                *(one.first_loss, one.last_loss, one.valid_loss, one.step, one.seconds, one.status),
+                *(one.status, one.first_loss, one.last_loss, one.valid_loss, one.step, one.seconds),
             )
             for one in self.outcomes
         ]
-        return Table("runs", "Every run", columns, rows)
+        return Table("runs", "Losses of every run", columns, rows)
 
     def sentences(self) -> list[str]:
         """The verdicts, what limits them, what went wrong, the rules."""

@@ -96,19 +96,19 @@ class Sweep(Study):
         columns = (
             Column("rate", "number"),
             Column("warm-up", "count"),
-            Column("first loss", "number"),
-            Column("last training loss", "number", "training loss"),
-            Column("validation loss", "number"),
+            Column("status"),
+            Column("first loss", "number", "first"),
+            Column("last training loss", "number", "training"),
+            Column("validation loss", "number", "validation"),
             Column("steps taken", "count", "steps"),
             Column("seconds", "seconds", "time"),
-            Column("status"),
         )
         rows = []
         for warmup in self.warmups:
             for one in self.of_warmup(warmup):
                 losses = (one.first_loss, one.last_loss, one.valid_loss)
-                rows.append((rate_of(one), warmup, *losses, one.step, one.seconds, one.status))
-        return [Table("arms", "Learning rates and warm-ups", columns, rows, notes=self.sentences())]
+                rows.append((rate_of(one), warmup, one.status, *losses, one.step, one.seconds))
+        return [Table("arms", "Losses by learning rate and warm-up", columns, rows, notes=self.sentences())]
 
     def sentences(self) -> list[str]:
         """The best arm, the edges, what went wrong, the rule."""

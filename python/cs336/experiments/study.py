@@ -56,8 +56,7 @@ class Study:
     def to_json(self) -> dict[str, Any]:
         """All of it in plain values."""
         outcomes = [dataclasses.asdict(one) for one in self.outcomes]
-        # As JSON gives it back, so that what is kept and what was computed are the same.
-        told: dict[str, Any] = json.loads(json.dumps({"kind": self.kind, **self.about, "outcomes": outcomes}))
+        told: dict[str, Any] = _plain({"kind": self.kind, **self.about, "outcomes": outcomes})
         return told
 
     @classmethod
@@ -125,16 +124,23 @@ def conduct(
         outcomes = run_arms(arms, folder / ARMS, jobs=jobs, keep_checkpoints=keep_checkpoints, told=told)
     finally:
         lock.release()
-    about = {
-        "command": command,
-        "machine": machine(),
-        "versions": versions(),
-        "jobs": jobs,
-        "threads": max(1, cores() // jobs),
-        "config": dataclasses.asdict(config),
-        "rule": RULE,
-    }
+    about: dict[str, Any] = _plain(
+        {
+            "command": command,
+            "machine": machine(),
+            "versions": versions(),
+            "jobs": jobs,
+            "threads": max(1, cores() // jobs),
+            "config": dataclasses.asdict(config),
+            "rule": RULE,
+        }
+    )
     return tuple(outcomes), about
+
+
+def _plain(value: Any) -> Any:
+    """As JSON gives it back, so that what was kept and what was computed are the same."""
+    return json.loads(json.dumps(value, allow_nan=False))
 
 
 def refuse_foreign(folder: Path) -> bool:
