@@ -71,7 +71,7 @@ def test_a_failed_arm_is_the_commands_error(cs336, tmp_path, words, monkeypatch)
     ("command", "more", "status", "message"),
     [
         (SWEEP, ["--rates", "fast"], 2, "'fast' names no rates; write 1e-3,3e-3,1e-2 or 1e-4:1:9"),
-        (SWEEP, ["--rates", "1:0.1:3"], 2, "a range of at least 2 rates goes from above 0 to more"),
+        (SWEEP, ["--rates", "1:0.1:3"], 2, "a range of rates rises from above 0, and has at least 2, unlike 1:0.1:3"),
         (SWEEP, ["--rates", "-1"], 1, "optimizer.lr must be above 0"),
         (SWEEP, ["--warmups", "few"], 2, "'few' names no whole numbers"),
         (SWEEP, ["--warmups", "5"], 1, "optimizer.warmup_steps must be at least 0 and below training.steps (5), not 5"),

@@ -13,7 +13,7 @@ import click
 from cs336.cli.options import PATH, parse_overrides
 from cs336.cli.show import json_option, progress_bar
 from cs336.cli.tables import form_option, print_tables
-from cs336.errors import WorkerError
+from cs336.errors import ConfigError, WorkerError
 from cs336.experiments.ablation import Ablation
 from cs336.experiments.arms import Arm
 from cs336.experiments.lr_sweep import Sweep, geometric
@@ -92,11 +92,11 @@ def parse_rates(ctx: click.Context, param: click.Parameter, value: str | None) -
             low, high, count = value.split(":")
             return geometric(float(low), float(high), int(count))
         return tuple(map(float, value.split(",")))
-    except ValueError as error:  # ConfigError is one
-        reason = f": {error}" if type(error) is not ValueError else ""
-        raise click.BadParameter(
-            f"{value!r} names no rates; write 1e-3,3e-3,1e-2 or 1e-4:1:9{reason}", ctx, param
-        ) from None
+    except ConfigError as error:
+        raise click.BadParameter(str(error), ctx, param) from error
+    except ValueError as error:
+        message = f"{value!r} names no rates; write 1e-3,3e-3,1e-2 or 1e-4:1:9"
+        raise click.BadParameter(message, ctx, param) from error
 
 
 def parse_whole(ctx: click.Context, param: click.Parameter, value: str | None) -> tuple[int, ...] | None:

@@ -159,9 +159,7 @@ def rate_of(outcome: Outcome) -> float:
 def geometric(low: float, high: float, count: int) -> tuple[float, ...]:
     """So many rates from low to high, each by the same factor above the one before, to three digits."""
     if not 0 < low < high or count < 2:
-        raise ConfigError(
-            f"a range of rates goes from above 0 to more, in 2 steps at least, not {low:g}:{high:g}:{count}"
-        )
+        raise ConfigError(f"a range of rates rises from above 0, and has at least 2, unlike {low:g}:{high:g}:{count}")
     factor = (high / low) ** (1 / (count - 1))
     return tuple(float(f"{low * factor**place:.3g}") for place in range(count))
 

@@ -95,13 +95,15 @@ class _Pool:
                     arm = self.waiting.get_nowait()
                 except queue.Empty:
                     return
-                if process is None or not process.is_alive:
+                if process is not None and not process.is_alive:
+                    process.end()
+                    process = None
+                if process is None:
                     process = self._start(threads)
                 self._run(arm, process)
         finally:
             if process is not None:
-                process.stop()
-                process.wait()
+                process.end()
 
     def _start(self, threads: int) -> _Process:
         process = _Process(threads)
@@ -211,8 +213,9 @@ class _Process:
         except OSError:
             pass  # It has died.
 
-    def wait(self) -> None:
-        """Until it has ended."""
+    def end(self) -> None:
+        """Stops it, waits, and lets go of its files."""
+        self.stop()
         self.process.wait()
         if self.process.stdout is not None:
             self.process.stdout.close()
