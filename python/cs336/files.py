@@ -133,6 +133,15 @@ def whole_folder(path: Path) -> Iterator[Path]:
             raise
 
 
+def new_folder(path: Path) -> Path:
+    """The same path, where `whole_folder` can put a folder; called before the work. Makes the folders above it."""
+    with explained(path):
+        if path.exists() and (not path.is_dir() or any(path.iterdir())):
+            raise ConfigError(f"{path} is there already and is not an empty folder; name another")
+        path.absolute().parent.mkdir(parents=True, exist_ok=True)
+    return path
+
+
 def remove_leftovers(folder: Path) -> None:
     """Removes what a process that was killed had not yet given its final name."""
     for path in folder.glob(f"{_ASIDE}*"):

@@ -26,6 +26,8 @@ _COMMANDS = {
     "plot": ("cs336.cli.plot", "Draw the losses of runs into one picture."),
     "eval": ("cs336.cli.eval", "Measure how well a run's model predicts text."),
     "generate": ("cs336.cli.generate", "Let a run's model write text."),
+    "export": ("cs336.cli.export", "Write a run's model as transformers reads it."),
+    "import": ("cs336.cli.import_", "Make a run of a model that transformers has written."),
 }
 
 

@@ -1,1 +1,1 @@
-"""Tokenizers of other libraries, as objects and folders."""
+"""Tokenizers and models of other libraries, as objects and folders."""

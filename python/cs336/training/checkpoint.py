@@ -99,7 +99,7 @@ def read_checkpoint(checkpoint: Path) -> Snapshot:
                 f"{checkpoint} is of format {manifest.get('format')!r}, and this version reads {FORMAT}; "
                 "go on with the version of cs336 that wrote it"
             )
-        return Snapshot(int(manifest["step"]), _read_tensors(checkpoint / WEIGHTS), _torch_load(checkpoint / STATE))
+        return Snapshot(int(manifest["step"]), read_tensors(checkpoint / WEIGHTS), _torch_load(checkpoint / STATE))
 
 
 def checkpoints(folder: Path) -> list[Path]:
@@ -132,8 +132,13 @@ def write_weights(path: Path, weights: Mapping[str, torch.Tensor], **about: obje
     tensors = {name: tensor.contiguous() for name, tensor in weights.items()}
     # Under one name, because safetensors writes several in an order that changes from time to time.
     notes = json.dumps({"sha256": _checksum_of(tensors), **about})
+    write_tensors(path, tensors, {NOTES: notes})
+
+
+def write_tensors(path: Path, tensors: Mapping[str, torch.Tensor], metadata: dict[str, str]) -> None:
+    """Writes contiguous tensors as safetensors; what the system refuses is an OSError."""
     try:
-        save_file(tensors, path, metadata={NOTES: notes})
+        save_file(dict(tensors), path, metadata=metadata)
     except SafetensorError as error:
         # A full disk comes with its number in the text only.
         number = re.search(r"\(os error (\d+)\)", str(error))
@@ -144,7 +149,7 @@ def write_weights(path: Path, weights: Mapping[str, torch.Tensor], **about: obje
 
 def load_weights(path: Path, model: torch.nn.Module) -> None:
     """Reads weights into a model; raises CheckpointError where they are damaged or do not fit."""
-    fit(_read_tensors(path), model, path)
+    fit(read_tensors(path), model, path)
 
 
 def fit(weights: Mapping[str, torch.Tensor], model: torch.nn.Module, source: Path) -> None:
@@ -156,15 +161,16 @@ def fit(weights: Mapping[str, torch.Tensor], model: torch.nn.Module, source: Pat
         raise CheckpointError(f"{source} does not hold the weights of this model: {error}") from error
 
 
-def _read_tensors(path: Path) -> dict[str, torch.Tensor]:
+def read_tensors(path: Path, advice: str = "take an earlier one") -> dict[str, torch.Tensor]:
+    """Reads a file of safetensors; raises CheckpointError where it is damaged."""
     try:
         with explained(path), safe_open(path, framework="pt") as file:
             notes = json.loads((file.metadata() or {}).get(NOTES, "{}"))
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  it is no dictionary
     except (SafetensorError, ValueError) as error:
-        raise CheckpointError(f"{path} is no whole file of weights: {error}; take an earlier one") from error
+        raise CheckpointError(f"{path} is no whole file of weights: {error}; {advice}") from error
     if "sha256" in notes and _checksum_of(tensors) != notes["sha256"]:
-        raise CheckpointError(f"{path} is damaged: its checksum is not the one it was saved with; take an earlier one")
+        raise CheckpointError(f"{path} is damaged: its checksum is not the one it was saved with; {advice}")
     return tensors
 
 

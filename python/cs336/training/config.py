@@ -24,7 +24,7 @@ class DataConfig:
     """Where the tokens are, and in which order they come."""
 
     train: str | tuple[str, ...]
-    """Token file to train on, or a list of several."""
+    """Token file to train on, or a list of several; an empty list in what was not trained here."""
     weights: tuple[float, ...] | None = None
     """How often a sequence comes from each of several files; None: as if they were one."""
     order: Literal["random", "epochs"] = "random"
@@ -167,8 +167,6 @@ class RunConfig:
 
     def _check_data(self) -> None:
         files, weights = self.data.train_files, self.data.weights
-        if not files:
-            raise ConfigError("data.train names no file; give at least one")
         if weights is None:
             return
         if len(weights) != len(files):

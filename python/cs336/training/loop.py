@@ -119,6 +119,8 @@ class Run:
     ) -> None:
         self.config, self.folder, self.world, self.report = config, folder, world, report
         training, data = config.training, config.data
+        if not data.train_files:
+            raise ConfigError("data.train names no file to train on; give one: --data.train train.npy")
         if training.batch_size % (training.grad_accumulation * world.size):
             raise ConfigError(
                 f"training.batch_size must be a multiple of training.grad_accumulation times the number of processes: "
@@ -402,7 +404,7 @@ class Run:
         snapshot = read_checkpoint(checkpoint)
         state = snapshot.state
         data = [fingerprint(file) for file in self.train_files]
-        if state["data"] != data and "data.train" not in accepted:
+        if state["data"] and state["data"] != data and "data.train" not in accepted:
             changed = [f.path for f, old, new in zip(self.train_files, state["data"], data, strict=True) if old != new]
             raise DataError(
                 f"{changed[0]} is not the file that {checkpoint} was trained on: it has changed; put the old one back, "

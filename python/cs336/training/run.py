@@ -13,10 +13,18 @@ import torch
 from cs336.accounting import find_device
 from cs336.data.token_file import TokenFile
 from cs336.errors import CheckpointError, ConfigError
-from cs336.files import explained, whole_file
+from cs336.files import explained, new_folder, whole_file, whole_folder
 from cs336.nn import TransformerLM
-from cs336.training.checkpoint import WEIGHTS, checkpoints, load_weights, verify
-from cs336.training.config import DataConfig, RunConfig, differences, load_config, to_toml, with_absolute_paths
+from cs336.training.checkpoint import WEIGHTS, Snapshot, checkpoints, load_weights, verify, write_checkpoint
+from cs336.training.config import (
+    DataConfig,
+    RunConfig,
+    TrainingConfig,
+    differences,
+    load_config,
+    to_toml,
+    with_absolute_paths,
+)
 
 if TYPE_CHECKING:  # A run without a tokenizer needs no compiled one.
     from cs336.tokenizer import Tokenizer
@@ -133,6 +141,27 @@ def create_folder(folder: RunFolder, config: RunConfig) -> None:
         with whole_file(folder.tokenizer) as aside:
             shutil.copyfile(config.data.tokenizer, aside)
     write_config(folder, config)
+
+
+def adopt(path: Path, model: TransformerLM, tokenizer: Tokenizer | None) -> None:
+    """Makes a run of a model that was trained elsewhere, at step 0: `load_run` reads it, and `--resume` trains it.
+
+    What it is to be trained on, and for how long, comes then, as accepted changes.
+    """
+    folder = RunFolder(Path(path).absolute())
+    config = RunConfig(
+        model=model.config,
+        data=DataConfig(train=(), tokenizer=None if tokenizer is None else str(folder.tokenizer)),
+        training=TrainingConfig(steps=1),
+    )
+    weights = {name: tensor.detach().cpu() for name, tensor in model.state_dict().items()}
+    nothing_yet = {"optimizer": {}, "random": [], "position": [0], "loss_scale": {}, "data": []}
+    with whole_folder(new_folder(folder.path)) as aside:
+        new = RunFolder(aside)
+        write_checkpoint(new.checkpoints, Snapshot(0, weights, nothing_yet), keep_last=1)
+        if tokenizer is not None:
+            tokenizer.save(new.tokenizer)
+        write_config(new, config)
 
 
 def write_config(folder: RunFolder, config: RunConfig) -> None:
