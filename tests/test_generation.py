@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections import Counter
 
@@ -9,7 +10,7 @@ from torch import Tensor, nn
 
 from cs336.config import ModelConfig
 from cs336.errors import ConfigError, NonFiniteLossError, TokenIdError
-from cs336.generation import generate, generate_ids, generate_stream
+from cs336.generation import generate, generate_batch, generate_ids, generate_stream
 from cs336.nn import TransformerLM
 
 END = 256
@@ -64,7 +65,7 @@ class Script(nn.Module):
         self.token_embeddings = nn.Embedding(1, 1)
         self.ids, self.start = ids, start
 
-    def forward(self, token_ids: Tensor, *, cache: object = None) -> Tensor:
+    def forward(self, token_ids: Tensor, *, cache: object = None, only_B: Tensor | None = None) -> Tensor:
         position = token_ids.shape[1] - self.start
         logits = torch.zeros(1, 1, self.config.vocab_size)
         logits[0, 0, self.ids[position]] = 100.0
@@ -128,18 +129,154 @@ def test_greedy_is_the_argmax_of_each_step(model: TransformerLM) -> None:
     assert [3, 1, 4, *generate_ids(model, [3, 1, 4], max_new_tokens=30, temperature=0)] == ids
 
 
-@pytest.mark.parametrize("positions", ["rope", "learned", "none"])
-@pytest.mark.parametrize("prompt_length", [1, 15, 16, 17, 40])
-def test_the_cache_changes_nothing(positions: str, prompt_length: int) -> None:
+SHAPES: dict[str, dict[str, object]] = {
+    "rope": {},
+    "learned": {"positions": "learned", "norm": "layer", "bias": True, "tie_embeddings": True},
+    "none": {"positions": "none", "ffn": "gelu"},
+    "post": {"norm_placement": "post"},
+    "parallel": {"parallel": True, "qk_norm": True},
+    "post, parallel": {"norm_placement": "post", "parallel": True, "positions": "learned"},
+    "reference": {"attention": "reference"},
+}
+
+
+def shaped(shape: str, dtype: torch.dtype = torch.float64) -> TransformerLM:
     torch.manual_seed(1)
-    config = ModelConfig(**{**vars(CONFIG), "positions": positions})
-    model = TransformerLM(config, dtype=torch.float64)
+    return TransformerLM(dataclasses.replace(CONFIG, **SHAPES[shape]), dtype=dtype)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("prompt_length", [1, 15, 16, 40])
+def test_the_cache_changes_nothing(shape: str, prompt_length: int) -> None:
+    model = shaped(shape)
     prompt = torch.randint(0, 257, (prompt_length,)).tolist()
 
     def ids(use_cache: bool) -> list[int]:
-        return list(generate_ids(model, prompt, max_new_tokens=40, seed=5, use_cache=use_cache))
+        return list(generate_ids(model, prompt, max_new_tokens=20, seed=5, use_cache=use_cache))
 
     assert ids(True) == ids(False)
+
+
+class NumberTokenizer(ByteTokenizer):
+    """Ids as numbers, so that a text tells them all."""
+
+    def encode(self, text: str) -> list[int]:
+        return list(map(int, text.split()))
+
+    def token_to_id(self, token: str) -> int | None:
+        return END if token == "<|endoftext|>" else int(token) if token.isdecimal() else None
+
+    def decode_stream(self) -> NumberStream:
+        return NumberStream()
+
+
+class NumberStream:
+    def push(self, token_id: int) -> str:
+        return f"{token_id} "
+
+    def finish(self) -> str:
+        return "."
+
+
+PROMPTS = [" ".join(str(7 * i % 257) for i in range(length)) for length in (3, 16, 1, 40, 15)]
+
+
+def check_rows(model: TransformerLM, batch_size: int, **settings: object) -> None:
+    """Each row of a batch is what `generate` gives it alone."""
+    settings = {"max_new_tokens": 20, "stop": None, **settings}
+    alone = [
+        generate(model, NumberTokenizer(), prompt, **{"seed": 5 + row, **settings, "use_cache": True})
+        for row, prompt in enumerate(PROMPTS)
+    ]
+    assert all(len(text.split()) == 21 for text in alone)
+    assert generate_batch(model, NumberTokenizer(), PROMPTS, seed=5, batch_size=batch_size, **settings) == alone
+
+
+@pytest.mark.parametrize(("batch_size", "use_cache"), [(3, True), (32, True), (32, False)])
+@pytest.mark.parametrize("shape", SHAPES)
+def test_each_row_of_a_batch_is_what_it_is_alone(shape: str, batch_size: int, use_cache: bool) -> None:
+    check_rows(shaped(shape), batch_size, use_cache=use_cache)
+
+
+@pytest.mark.parametrize("settings", [{"temperature": 0}, {"top_k": 50}, {"top_p": 0.9, "temperature": 1.5}])
+def test_rows_under_other_settings(model: TransformerLM, settings: dict[str, object]) -> None:
+    check_rows(model, 32, **settings)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_greedy_batches_in_float32(shape: str) -> None:
+    check_rows(shaped(shape, torch.float32), 32, temperature=0)
+
+
+def test_rows_of_a_batch_end_at_different_times() -> None:
+    torch.manual_seed(3)
+    model = TransformerLM(dataclasses.replace(CONFIG, vocab_size=12), dtype=torch.float64)
+    prompts = [" ".join("123456789"[:length]) for length in range(1, 10)]
+    settings = {"stop": "7", "max_new_tokens": 25, "temperature": 2.0}
+    alone = [generate(model, NumberTokenizer(), p, seed=row, **settings) for row, p in enumerate(prompts)]
+    lengths = {len(text.split()) for text in alone}
+    assert len(lengths) > 4, lengths
+    assert generate_batch(model, NumberTokenizer(), prompts, seed=0, **settings) == alone
+
+
+def test_no_prompts_and_no_tokens(model: TransformerLM) -> None:
+    assert generate_batch(model, ByteTokenizer(), []) == []
+    assert generate_batch(model, ByteTokenizer(), ["a", "b"], max_new_tokens=0) == ["", ""]
+
+
+def test_the_last_seed_is_followed_by_the_first(model: TransformerLM) -> None:
+    texts = generate_batch(model, NumberTokenizer(), ["1", "1"], seed=2**64 - 1, max_new_tokens=9)
+    assert texts[1] == generate(model, NumberTokenizer(), "1", seed=0, max_new_tokens=9) != texts[0]
+
+
+@pytest.mark.parametrize(
+    ("prompts", "settings", "message"),
+    [
+        ("text", {}, "prompts must be a list"),
+        (["a", 5], {}, "prompts must be a list"),
+        (["a"], {"batch_size": 0}, "batch_size"),
+        (["a"], {"top_k": 0}, "top_k"),
+        (["a"], {"stop": "two tokens"}, "two tokens"),
+    ],
+)
+def test_a_bad_batch_is_refused(
+    model: TransformerLM, prompts: object, settings: dict[str, object], message: str
+) -> None:
+    with pytest.raises(ConfigError, match=message):
+        generate_batch(model, ByteTokenizer(), prompts, **settings)
+
+
+def test_one_bad_prompt_is_refused_before_any_work() -> None:
+    small = TransformerLM(ModelConfig(**{**vars(CONFIG), "vocab_size": 100}))
+    with pytest.raises(TokenIdError, match="token id 122"):
+        generate_batch(small, ByteTokenizer(), ["A", "z"])
+
+
+def test_only_the_logits_asked_for(model: TransformerLM) -> None:
+    ids = torch.randint(0, 257, (3, 9))
+    only = torch.tensor([8, 0, 4])
+    with torch.no_grad():
+        torch.testing.assert_close(model(ids, only_B=only)[:, 0], model(ids)[torch.arange(3), only])
+
+
+def test_a_step_beyond_the_cache_is_refused(model: TransformerLM) -> None:
+    with pytest.raises(ConfigError, match="17 tokens do not fit a cache for 16"):
+        model.new_cache(2).step([3, 16])
+
+
+def test_a_compiled_model_is_compiled_a_few_times_for_all_tokens() -> None:
+    model = TransformerLM(dataclasses.replace(CONFIG, context_length=256, num_layers=1))
+    graphs = []
+
+    def count(graph: torch.fx.GraphModule, inputs: object) -> object:
+        graphs.append(graph)
+        return graph.forward
+
+    torch._dynamo.reset()
+    compiled: object = torch.compile(model, backend=count, fullgraph=True, dynamic=False)
+    settings = {"max_new_tokens": 140, "temperature": 0}
+    assert list(generate_ids(compiled, [1, 2, 3], **settings)) == list(generate_ids(model, [1, 2, 3], **settings))
+    assert len(graphs) == 4  # the prompt, and a step while 64, 128 and 256 places are looked at
 
 
 def test_a_seed_is_repeatable_and_leaves_the_global_state(model: TransformerLM) -> None:
@@ -161,7 +298,7 @@ class Fixed(Script):
         super().__init__([], start=0, vocab_size=len(logits))
         self.logits = torch.tensor(logits)
 
-    def forward(self, token_ids: Tensor, *, cache: object = None) -> Tensor:
+    def forward(self, token_ids: Tensor, *, cache: object = None, only_B: Tensor | None = None) -> Tensor:
         return self.logits.expand(1, 1, -1)
 
 

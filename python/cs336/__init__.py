@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from cs336.cluster import count_pretokens_on_ray
     from cs336.config import ModelConfig
     from cs336.counts import count_pretokens, merge_counts, train_bpe_from_counts
-    from cs336.generation import generate, generate_stream
+    from cs336.generation import generate, generate_batch, generate_stream
     from cs336.nn import TransformerLM
     from cs336.token_files import encode_files
     from cs336.tokenizer import Tokenizer, train_bpe, train_bpe_from_iterator, train_bpe_with_report
@@ -34,6 +34,7 @@ __all__ = [
     "count_pretokens_on_ray",
     "encode_files",
     "generate",
+    "generate_batch",
     "generate_stream",
     "merge_counts",
     "train",
@@ -51,6 +52,7 @@ _HOME = {
     "count_pretokens_on_ray": "cs336.cluster",
     "encode_files": "cs336.token_files",
     "generate": "cs336.generation",
+    "generate_batch": "cs336.generation",
     "generate_stream": "cs336.generation",
     "merge_counts": "cs336.counts",
     "train": "cs336.training",

@@ -1,9 +1,12 @@
-"""Sampling text from a model, one token at a time.
+"""Sampling text from a model, one token at a time, for one prompt or for several at once.
 
 The model always sees the last `context_length` tokens. While the text fits, each new token costs one step with the
 key/value cache. Once it does not, every step drops the oldest token and moves the others one position down, which
 changes all their keys and values, so the whole window is computed again: slower, and the same result with the cache
 as without.
+
+Prompts of several lengths stand side by side from the left, filled up on the right, where no token of theirs looks; the
+next token of each then goes to the place behind its own last one.
 """
 
 from __future__ import annotations
@@ -12,7 +15,7 @@ import math
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Protocol, TypedDict, Unpack
+from typing import Any, Protocol, TypedDict, Unpack
 
 from cs336.data import END_OF_TEXT
 from cs336.errors import ConfigError, NonFiniteLossError, TokenIdError
@@ -24,7 +27,9 @@ with needs_extra("cs336.generate"):
 
     from cs336.nn import KeyValueCache, TransformerLM
 
-__all__ = ["generate", "generate_ids", "generate_stream"]
+__all__ = ["generate", "generate_batch", "generate_ids", "generate_stream"]
+
+_SEEDS = 2**64
 
 
 class _DecodeStream(Protocol):
@@ -97,6 +102,34 @@ def generate_stream(
     return _whole_characters(tokenizer.decode_stream(), new_ids)
 
 
+def generate_batch(
+    model: TransformerLM,
+    tokenizer: _Tokenizer,
+    prompts: Sequence[str],
+    *,
+    stop: str | None = END_OF_TEXT,
+    batch_size: int = 32,
+    **sampling: Unpack[Sampling],
+) -> list[str]:
+    """Continue several prompts, `batch_size` of them at a time; return the new text of each.
+
+    Prompt number i gets what `generate` gives it with seed + i (modulo 2^64), up to rounding: a product of matrices may
+    round otherwise where it has more rows, which can tip a choice between two tokens that are all but equally likely.
+    The errors are those of `generate`, before the work.
+    """
+    if isinstance(prompts, str) or not all(isinstance(prompt, str) for prompt in prompts):
+        raise ConfigError(f"prompts must be a list of texts, not {prompts!r}")
+    _check_count("batch_size", batch_size, least=1)
+    settings = _Settings(model, stop_id=_stop_id(tokenizer, stop), known_ids=tokenizer.vocab, **sampling)
+    all_ids = [settings.check_ids(_prompt_ids(tokenizer, prompt)) for prompt in prompts]
+    streams = [tokenizer.decode_stream() for _ in prompts]
+    texts = [""] * len(all_ids)
+    for start in range(0, len(all_ids), batch_size):
+        for row, token_id in _generate(model, all_ids[start : start + batch_size], settings, first_row=start):
+            texts[start + row] += streams[start + row].push(token_id)
+    return [text + stream.finish() for text, stream in zip(texts, streams, strict=True)]
+
+
 def generate_ids(
     model: TransformerLM,
     ids: Sequence[int],
@@ -126,61 +159,136 @@ def generate_ids(
         known_ids: the ids that may be sampled; None: all of the model's. A model can have more rows than its tokenizer
             has tokens.
     """
-    sampler = _Sampler(temperature, top_k, top_p, _allowed(model.config.vocab_size, known_ids))
-    sampler.check()
-    _check_count("max_new_tokens", max_new_tokens, least=0)
-    if seed is not None:
-        _check_count("seed", seed, least=0)
-        if seed >= 2**64:
-            raise ConfigError(f"seed must fit 64 bits, and {seed} does not")
-    ids = [int(token_id) for token_id in ids]
-    _check_ids(ids, model.config.vocab_size)
-    rng = torch.Generator()
-    if seed is None:
-        rng.seed()
-    else:
-        rng.manual_seed(seed)
-    return _generate(
+    settings = _Settings(
         model,
-        ids,
         max_new_tokens=max_new_tokens,
-        sampler=sampler,
-        rng=rng,
+        temperature=temperature,
+        top_k=top_k,
+        top_p=top_p,
+        seed=seed,
         stop_id=stop_id,
         use_cache=use_cache,
+        known_ids=known_ids,
     )
+    checked = settings.check_ids(ids)
+    return (token_id for _, token_id in _generate(model, [checked], settings))
+
+
+class _Settings:
+    """What `generate_ids` is asked for, checked."""
+
+    def __init__(
+        self,
+        model: TransformerLM,
+        *,
+        max_new_tokens: int = 256,
+        temperature: float = 1.0,
+        top_k: int | None = None,
+        top_p: float | None = None,
+        seed: int | None = None,
+        stop_id: int | None = None,
+        use_cache: bool = True,
+        known_ids: Iterable[int] | None = None,
+    ) -> None:
+        self.vocab_size = model.config.vocab_size
+        self.sampler = _Sampler(temperature, top_k, top_p, _allowed(self.vocab_size, known_ids))
+        self.sampler.check()
+        _check_count("max_new_tokens", max_new_tokens, least=0)
+        if seed is not None:
+            _check_count("seed", seed, least=0)
+            if seed >= _SEEDS:
+                raise ConfigError(f"seed must fit 64 bits, and {seed} does not")
+        self.max_new_tokens, self.seed, self.stop_id, self.use_cache = max_new_tokens, seed, stop_id, use_cache
+
+    def check_ids(self, ids: Sequence[int]) -> list[int]:
+        """A prompt as a list of its own."""
+        ids = [int(token_id) for token_id in ids]
+        _check_ids(ids, self.vocab_size)
+        return ids
+
+    def random(self, row: int) -> torch.Generator:
+        """The source of randomness of a prompt, by its number."""
+        rng = torch.Generator()
+        if self.seed is None:
+            rng.seed()
+        else:
+            rng.manual_seed((self.seed + row) % _SEEDS)
+        return rng
 
 
 def _generate(
-    model: TransformerLM,
-    ids: list[int],
-    *,
-    max_new_tokens: int,
-    sampler: _Sampler,
-    rng: torch.Generator,
-    stop_id: int | None,
-    use_cache: bool,
-) -> Iterator[int]:
-    context_length = model.config.context_length
-    cache = model.new_cache() if use_cache and len(ids) < context_length else None
-    for _ in range(max_new_tokens):
-        if len(ids) > context_length:
-            cache, ids = None, ids[-context_length:]
-        token_id = sampler.sample(_next_logits(model, ids, cache), rng)
-        if token_id == stop_id:
+    model: TransformerLM, texts: list[list[int]], settings: _Settings, first_row: int = 0
+) -> Iterator[tuple[int, int]]:
+    """Let each text grow until it stops; yield the number of a text and its next token."""
+    reader = _Reader(model, texts, settings.use_cache)
+    randoms = [settings.random(first_row + row) for row in range(len(texts))]
+    active = list(range(len(texts)))
+    for _ in range(settings.max_new_tokens):
+        logits = reader.read(active)
+        for row in list(active):
+            token_id = settings.sampler.sample(logits[row], randoms[row])
+            if token_id == settings.stop_id:
+                active.remove(row)
+                continue
+            texts[row].append(token_id)
+            yield row, token_id
+        if not active:
             return
-        ids.append(token_id)
-        yield token_id
 
 
-@torch.inference_mode()
-def _next_logits(model: TransformerLM, ids: list[int], cache: KeyValueCache | None) -> Tensor:
-    """Return the logits (vocab) of the token after `ids`. The cache holds the first of them, and gets the others."""
-    seen = 0 if cache is None else cache.length
-    device = model.token_embeddings.weight.device
-    with _evaluating(model):
-        logits: Tensor = model(torch.tensor([ids[seen:]], device=device), cache=cache)
-    return logits[0, -1]
+class _Reader:
+    """Gives the logits after each of several texts, which grow by a token between two calls."""
+
+    def __init__(self, model: TransformerLM, texts: list[list[int]], use_cache: bool) -> None:
+        self.model, self.texts = model, texts
+        self.room = model.config.context_length
+        self.rows = [row for row, text in enumerate(texts) if use_cache and len(text) < self.room]
+        """Those in the cache, in its order. A text leaves it when it ends, or no longer fits."""
+        self.cache: KeyValueCache | None = None
+
+    @torch.inference_mode()
+    def read(self, active: list[int]) -> dict[int, Tensor]:
+        """Return the logits (vocab) of the token after each active text, on the CPU."""
+        with _evaluating(self.model):
+            cached = self._keep([row for row in self.rows if row in active and len(self.texts[row]) <= self.room])
+            others = [row for row in active if row not in cached]
+            found: dict[int, Tensor] = {}
+            if cached:
+                found |= zip(cached, self._step() if self.cache is not None else self._begin(), strict=True)
+            if others:
+                found |= zip(others, self._read_whole(others, None), strict=True)
+        return found
+
+    def _keep(self, rows: list[int]) -> list[int]:
+        if self.cache is not None and rows and rows != self.rows:
+            self.cache.keep([self.rows.index(row) for row in rows])
+        self.rows = rows
+        return rows
+
+    def _begin(self) -> Tensor:
+        self.cache = self.model.new_cache(len(self.rows))
+        return self._read_whole(self.rows, self.cache)
+
+    def _step(self) -> Tensor:
+        """The last token of each text, with those before it from the cache."""
+        assert self.cache is not None
+        last = self._tensor([[self.texts[row][-1]] for row in self.rows])
+        step = self.cache.step([len(self.texts[row]) - 1 for row in self.rows])
+        return self._logits(last, cache=step)
+
+    def _read_whole(self, rows: list[int], cache: KeyValueCache | None) -> Tensor:
+        """As much of each text as the model sees."""
+        windows = [self.texts[row][-self.room :] for row in rows]
+        lengths = [len(window) for window in windows]
+        filled = [window + [0] * (max(lengths) - len(window)) for window in windows]
+        return self._logits(self._tensor(filled), cache=cache, only_B=self._tensor([n - 1 for n in lengths]))
+
+    def _logits(self, ids_BT: Tensor, **places: Any) -> Tensor:
+        logits_B1V: Tensor = self.model(ids_BT, **places)
+        return logits_B1V[:, -1].cpu()
+
+    def _tensor(self, numbers: list[Any]) -> Tensor:
+        return torch.tensor(numbers, device=self.model.token_embeddings.weight.device)
 
 
 @contextmanager
@@ -225,14 +333,22 @@ class _Sampler:
             return int(logits_V.argmax())
         # The greatest becomes 0 first, so that a tiny temperature sends the others to -inf, and not it to inf.
         logits_V = (logits_V - greatest) / self.temperature
-        descending_V, order_V = logits_V.sort(descending=True, stable=True)
-        if self.top_k is not None:
-            descending_V = descending_V[: self.top_k]
-        probabilities = descending_V.softmax(dim=-1)
+        if self.top_k is None and self.top_p is None:
+            return int(torch.multinomial(logits_V.softmax(dim=-1), 1, generator=rng))
+        ids, logits = self._likeliest(logits_V)
+        probabilities = logits.softmax(dim=-1)
         if self.top_p is not None:
             before = probabilities.cumsum(dim=-1) - probabilities  # of the likelier tokens together
             probabilities = probabilities.masked_fill(before >= self.top_p, 0.0)
-        return int(order_V[torch.multinomial(probabilities, 1, generator=rng)])
+        return int(ids[torch.multinomial(probabilities, 1, generator=rng)])
+
+    def _likeliest(self, logits_V: Tensor) -> tuple[Tensor, Tensor]:
+        """The top_k ids, or all, likeliest first and of equals the first first; and their logits."""
+        ids = torch.arange(len(logits_V))
+        if self.top_k is not None and self.top_k < len(logits_V):
+            ids = ids[logits_V >= logits_V.topk(self.top_k).values[-1]]  # few, so that sorting them costs little
+        logits, order = logits_V[ids].sort(descending=True, stable=True)
+        return ids[order][: self.top_k], logits[: self.top_k]
 
 
 def _whole_characters(stream: _DecodeStream, ids: Iterator[int]) -> Iterator[str]:

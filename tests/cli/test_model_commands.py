@@ -77,3 +77,19 @@ def test_what_cannot_go_out_or_in_is_one_line(workshop, cs336, one_line_error, t
     assert cs336("train", "--config", config, "--run", "learned", *shape, "--optimizer.warmup-steps=0").returncode == 0
     assert "for Llama, model.positions must be 'rope', not 'learned'" in one_line_error("export", "learned", "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_several_prompts_are_what_each_is_alone(workshop, cs336, one_line_error, tmp_path):
+    run = workshop / "run"
+    settings = ["--max-new-tokens", "12", "--temperature", "0"]
+    prompts = ["One day", "", "The cat sat on the mat and"]
+    alone = [cs336("generate", run, "--prompt", prompt, *settings).stdout for prompt in prompts]
+    (tmp_path / "prompts.txt").write_text("\n".join(prompts[1:]), encoding="utf-8")
+    words = ["generate", run, "--prompt", prompts[0], "--prompts-file", "prompts.txt", *settings]
+    assert cs336(*words).stdout == "".join(f"{text}\n" for text in alone)
+    found = json.loads(cs336(*words, "--batch-size", "2", "--json").stdout)["texts"]
+    assert [pair["prompt"] + pair["text"] + "\n" for pair in found] == alone
+    (tmp_path / "empty.txt").touch()
+    assert "empty.txt is empty" in one_line_error("generate", run, "--prompts-file", "empty.txt")
+    assert "batch_size" in one_line_error(*words, "--batch-size", "0")
+    assert "no-such" in one_line_error("generate", run, "--prompts-file", "no-such")

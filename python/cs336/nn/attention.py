@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from cs336.config import ModelConfig
 from cs336.errors import ConfigError
-from cs336.nn.cache import LayerCache
+from cs336.nn.cache import LayerCache, LayerStep
 from cs336.nn.functional import scaled_dot_product_attention
 from cs336.nn.linear import Linear
 from cs336.nn.norm import RMSNorm
@@ -74,7 +74,7 @@ class MultiheadSelfAttention(nn.Module):
         x: Tensor,
         token_positions: Tensor | None = None,
         *,
-        cache: LayerCache | None = None,
+        cache: LayerCache | LayerStep | None = None,
         mask: Tensor | None = None,
     ) -> Tensor:
         """(B..., T, d_model) -> (B..., T, d_model).

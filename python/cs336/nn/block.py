@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from cs336.config import ModelConfig
 from cs336.nn.attention import build_attention
-from cs336.nn.cache import LayerCache
+from cs336.nn.cache import LayerCache, LayerStep
 from cs336.nn.feedforward import build_feed_forward
 from cs336.nn.norm import build_norm
 from cs336.nn.rope import RotaryPositionalEmbedding
@@ -51,7 +51,7 @@ class TransformerBlock(nn.Module):
         x: Tensor,
         token_positions: Tensor | None = None,
         *,
-        cache: LayerCache | None = None,
+        cache: LayerCache | LayerStep | None = None,
         mask: Tensor | None = None,
     ) -> Tensor:
         """(..., T, d_model) -> (..., T, d_model); the arguments are those of the attention."""

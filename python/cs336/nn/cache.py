@@ -1,6 +1,13 @@
-"""Keys and values of the tokens already seen, so that each new token costs one step."""
+"""Keys and values of the tokens already seen, so that each new token costs one step.
+
+All memory is allocated once, for the whole context. There are two ways to add to it. Texts of one length grow together,
+by any number of tokens: `model(ids, cache=cache)`. Texts of different lengths grow by a token each, every one at a
+place of its own: `model(ids, cache=cache.step(places))`.
+"""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -8,7 +15,7 @@ from torch import Tensor
 from cs336.config import ModelConfig
 from cs336.errors import ConfigError
 
-__all__ = ["KeyValueCache", "LayerCache"]
+__all__ = ["BatchStep", "KeyValueCache", "LayerCache", "LayerStep"]
 
 
 class LayerCache:
@@ -22,13 +29,48 @@ class LayerCache:
     def append(self, keys_BHTD: Tensor, values_BHTD: Tensor) -> tuple[Tensor, Tensor]:
         """Add the keys and values of T new tokens; return those of all tokens so far."""
         start, end = self.length, self.length + keys_BHTD.shape[-2]
-        room = self.keys_BHSD.shape[-2]
-        if end > room:
-            raise ConfigError(f"{end} tokens do not fit a cache for {room}; make a larger one")
+        check_room(end, self.keys_BHSD.shape[-2])
         self.keys_BHSD[:, :, start:end] = keys_BHTD
         self.values_BHSD[:, :, start:end] = values_BHTD
         self.length = end
         return self.keys_BHSD[:, :, :end], self.values_BHSD[:, :, :end]
+
+
+class LayerStep:
+    """One layer of a `BatchStep`."""
+
+    def __init__(self, layer: LayerCache, rows_B: Tensor, places_B: Tensor, span: int) -> None:
+        self.layer, self.rows_B, self.places_B = layer, rows_B, places_B
+        self.length = span - 1
+        """Places before the last one that is looked at."""
+
+    def append(self, keys_BH1D: Tensor, values_BH1D: Tensor) -> tuple[Tensor, Tensor]:
+        """Put one token of each row where it belongs; return all places that a row may look at, and more."""
+        keys_BHSD, values_BHSD = self.layer.keys_BHSD, self.layer.values_BHSD
+        keys_BHSD[self.rows_B, :, self.places_B] = keys_BH1D[:, :, 0]
+        values_BHSD[self.rows_B, :, self.places_B] = values_BH1D[:, :, 0]
+        span = self.length + 1
+        return keys_BHSD[:, :, :span], values_BHSD[:, :, :span]
+
+
+class BatchStep:
+    """One new token for each row of a cache, each at a place of its own.
+
+    What changes from token to token are numbers in tensors, and the shapes change only when the longest text passes a
+    power of two: a compiled model is compiled a few times, and not for every token.
+    """
+
+    def __init__(self, layers: list[LayerCache], places: Sequence[int]) -> None:
+        keys_BHSD = layers[0].keys_BHSD
+        room, device = keys_BHSD.shape[-2], keys_BHSD.device
+        longest = max(places) + 1
+        check_room(longest, room)
+        span = min(room, max(64, 1 << (longest - 1).bit_length()))
+        self.positions_B1 = torch.tensor(places, device=device)[:, None]
+        # (B, 1, 1, S): a row's own tokens, and none of what other rows have beyond them.
+        self.mask_B11S = (torch.arange(span, device=device) <= self.positions_B1)[:, None, None]
+        rows_B = torch.arange(len(places), device=device)
+        self.layers = [LayerStep(layer, rows_B, self.positions_B1[:, 0], span) for layer in layers]
 
 
 class KeyValueCache:
@@ -53,3 +95,19 @@ class KeyValueCache:
         """Forget everything."""
         for layer in self.layers:
             layer.length = 0
+
+    def step(self, places: Sequence[int]) -> BatchStep:
+        """Take one token of each row next, at these places; what a row has there or beyond is forgotten."""
+        return BatchStep(self.layers, places)
+
+    def keep(self, rows: Sequence[int]) -> None:
+        """Go on with these rows only, in this order."""
+        for layer in self.layers:
+            layer.keys_BHSD = layer.keys_BHSD[list(rows)]
+            layer.values_BHSD = layer.values_BHSD[list(rows)]
+
+
+def check_room(tokens: int, room: int) -> None:
+    """Raise ConfigError where there are more tokens than places for them."""
+    if tokens > room:
+        raise ConfigError(f"{tokens} tokens do not fit a cache for {room}; make a larger one")

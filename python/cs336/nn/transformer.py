@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from cs336.config import ModelConfig
 from cs336.errors import CheckpointError, ConfigError
 from cs336.nn.block import TransformerBlock, build_rope
-from cs336.nn.cache import KeyValueCache
+from cs336.nn.cache import BatchStep, KeyValueCache
 from cs336.nn.embedding import Embedding
 from cs336.nn.linear import Linear
 from cs336.nn.norm import LayerNorm, RMSNorm, build_norm
@@ -80,29 +80,40 @@ class TransformerLM(nn.Module):
                 nn.init.normal_(parameter, std=std)
 
     def forward(
-        self, token_ids_BT: Tensor, *, cache: KeyValueCache | None = None, mask: Tensor | None = None
+        self,
+        token_ids_BT: Tensor,
+        *,
+        cache: KeyValueCache | BatchStep | None = None,
+        mask: Tensor | None = None,
+        only_B: Tensor | None = None,
     ) -> Tensor:
         """Return logits (B, T, V) for token ids (B, T).
 
         With a cache (see `new_cache`) the ids are the next T tokens after those it has seen, and are added to it; the
         logits are the same as without it, up to rounding. A mask (B, 1, T, T), True where a token may attend, takes the
-        place of the causal one; `cs336.data.document_mask` makes one that keeps documents apart. More tokens than
-        `context_length` raise ConfigError.
+        place of the causal one; `cs336.data.document_mask` makes one that keeps documents apart. With `only_B`, the
+        place of one token in each row, only its logits are computed: (B, 1, V). More tokens than `context_length` raise
+        ConfigError.
         """
-        past = 0 if cache is None else cache.length
-        end = past + token_ids_BT.shape[-1]
-        if end > self.config.context_length:
-            raise ConfigError(
-                f"{end} tokens are more than the model's context_length of {self.config.context_length}; "
-                f"give it fewer, or train it with a longer context"
-            )
-        positions_T = torch.arange(past, end, device=token_ids_BT.device)
+        if isinstance(cache, BatchStep):
+            positions, mask = cache.positions_B1, cache.mask_B11S
+        else:
+            past = 0 if cache is None else cache.length
+            end = past + token_ids_BT.shape[-1]
+            if end > self.config.context_length:
+                raise ConfigError(
+                    f"{end} tokens are more than the model's context_length of {self.config.context_length}; "
+                    f"give it fewer, or train it with a longer context"
+                )
+            positions = torch.arange(past, end, device=token_ids_BT.device)
         x_BTD = self.token_embeddings(token_ids_BT)
         if self.position_embeddings is not None:
-            x_BTD = x_BTD + self.position_embeddings(positions_T)
+            x_BTD = x_BTD + self.position_embeddings(positions)
         x_BTD = self.dropout(x_BTD)
         for index, layer in enumerate(self.layers):
-            x_BTD = layer(x_BTD, positions_T, cache=None if cache is None else cache.layers[index], mask=mask)
+            x_BTD = layer(x_BTD, positions, cache=None if cache is None else cache.layers[index], mask=mask)
+        if only_B is not None:
+            x_BTD = x_BTD[torch.arange(len(only_B), device=only_B.device), only_B][:, None]
         x_BTD = self.ln_final(x_BTD)
         head = self.token_embeddings if self.lm_head is None else self.lm_head
         return F.linear(x_BTD, head.weight)
