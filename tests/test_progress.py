@@ -36,6 +36,7 @@ def test_rate_and_time_left() -> None:
     assert Pace("count", 10).describe(50_000_000, 250_000_000, 12) == "25.0 MB/s, 0:08 left"
     assert Pace("count", 10).describe(50_000_000, None, 12) == "50 MB, 25.0 MB/s"
     assert Pace("merge", 10).describe(3_000, 6_000, 12) == "1,500 merges/s, 0:02 left"
+    assert Pace("file", 10, 40_000_000).describe(50_000_000, 250_000_000, 12) == "5.0 MB/s, 0:40 left"
     assert Pace("count", 10).describe(0, 100, 12) == Pace("count", 10).describe(5, 100, 10) == ""
 
 

@@ -18,16 +18,17 @@ _SECONDS_BETWEEN_REWRITES = 0.25  # in a notebook
 class Pace:
     """How fast a stage goes, and how long it will take."""
 
-    def __init__(self, stage: str, now: float) -> None:
+    def __init__(self, stage: str, now: float, done: int = 0) -> None:
         self.stage = stage
         self.began = now
+        self.done_before = done
 
     def describe(self, done: int, total: int | None, now: float) -> str:
         """``12.3 MB/s, 0:42 left``; what is not known yet is left out."""
         seconds = now - self.began
-        if done <= 0 or seconds <= 0:
+        if done <= self.done_before or seconds <= 0:
             return ""
-        rate = done / seconds
+        rate = (done - self.done_before) / seconds
         speed = f"{rate:,.0f} merges/s" if self.stage == "merge" else f"{rate / 1e6:,.1f} MB/s"
         if total is None:
             amount = f"{done:,}" if self.stage == "merge" else f"{done / 1e6:,.0f} MB"
@@ -52,7 +53,7 @@ def lines(target: TextIO, *, over: bool) -> Iterator[Report]:
         nonlocal pace, printed, width
         now = time.monotonic()
         if stage != pace.stage:
-            pace, printed = Pace(stage, now), now
+            pace, printed = Pace(stage, now, done), now
         if now - printed < least:
             return
         printed = now
@@ -87,7 +88,7 @@ def bar() -> Iterator[Report]:
                 for last, pace in tasks.values():
                     # The last that was heard of a stage came some moments before its end.
                     shown.update(last, completed=shown.tasks[last].total, note=f"in {clock(now - pace.began)}")
-                tasks[stage] = shown.add_task(_NAMES.get(stage, stage), total=total, note=""), Pace(stage, now)
+                tasks[stage] = shown.add_task(_NAMES.get(stage, stage), total=total, note=""), Pace(stage, now, done)
             task, pace = tasks[stage]
             shown.update(task, completed=done, total=total, note=pace.describe(done, total, now))
 

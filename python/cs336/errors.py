@@ -7,6 +7,7 @@ from __future__ import annotations
 
 __all__ = [
     "CheckpointError",
+    "ChecksumError",
     "ClusterError",
     "ConfigError",
     "CorpusError",
@@ -15,10 +16,13 @@ __all__ = [
     "Cs336Error",
     "DataError",
     "DisallowedSpecialTokenError",
+    "DownloadError",
     "FormatError",
     "MemoryLimitError",
     "MissingDependencyError",
+    "NetworkError",
     "NonFiniteLossError",
+    "OfflineError",
     "PatternError",
     "SpecialTokenError",
     "TextEncodingError",
@@ -103,6 +107,22 @@ class NonFiniteLossError(Cs336Error, ArithmeticError):
 
 class WorkerError(Cs336Error, RuntimeError):
     """Another process of the same run has failed."""
+
+
+class DownloadError(Cs336Error, RuntimeError):
+    """A file that is not to be had from where it should come."""
+
+
+class NetworkError(DownloadError):
+    """A server that can't be reached, or a connection that broke."""
+
+
+class OfflineError(DownloadError):
+    """A file that is not here, where the network may not be used."""
+
+
+class ChecksumError(DownloadError):
+    """A file that is not what its source says that it is."""
 
 
 class MissingDependencyError(Cs336Error, ImportError):

@@ -14,7 +14,7 @@ import cs336.cli
 from cs336.cli import cli, explain, main
 from cs336.errors import DataError
 
-COMMANDS = ["quickstart", "stories", "tokenizer", "text", "account"]
+COMMANDS = ["quickstart", "data", "stories", "tokenizer", "text", "account"]
 COMMANDS += ["experiment", "train", "config", "plot", "eval", "generate", "export", "import"]
 
 
@@ -45,7 +45,8 @@ def test_help_names_every_command():
 
 @pytest.mark.parametrize(
     "words",
-    [[name] for name in COMMANDS if name not in ("tokenizer", "experiment")]
+    [[name] for name in COMMANDS if name not in ("data", "tokenizer", "experiment")]
+    + [["data", "download"]]
     + [["tokenizer", name] for name in ("train", "count", "merge-counts", "encode", "decode", "inspect", "compare")]
     + [["experiment", name] for name in ("tokenizer", "sgd-lr")],
 )

@@ -16,6 +16,7 @@ __all__ = ["cli", "main"]
 
 _COMMANDS = {
     "quickstart": ("cs336.cli.quickstart", "From raw text to sample stories, in a few minutes."),
+    "data": ("cs336.cli.data", "Download the course's data."),
     "stories": ("cs336.cli.stories", "Write built-in stories."),
     "tokenizer": ("cs336.cli.tokenizer", "Train and use byte-level BPE tokenizers."),
     "text": ("cs336.cli.text", "Look at a text: characters, bytes, pre-tokens, tokens."),

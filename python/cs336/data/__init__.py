@@ -1,4 +1,4 @@
-"""Token files, batches, and the built-in stories."""
+"""Token files, batches, the built-in stories, and downloads."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from cs336.extra import needs_extra
 
 if TYPE_CHECKING:
     from cs336.data.batches import document_mask, get_batch, sequential_batches
+    from cs336.data.download import download_corpus
     from cs336.data.sampler import Sampler
     from cs336.data.storyteller import stories, write_stories
     from cs336.data.token_file import TokenFile, TokenFileInfo, check_tokens, open_tokens
@@ -20,6 +21,7 @@ __all__ = [
     "TokenFileInfo",
     "check_tokens",
     "document_mask",
+    "download_corpus",
     "get_batch",
     "open_tokens",
     "sequential_batches",
@@ -37,6 +39,7 @@ _HOME = {
     "TokenFileInfo": "token_file",
     "check_tokens": "token_file",
     "document_mask": "batches",
+    "download_corpus": "download",
     "get_batch": "batches",
     "open_tokens": "token_file",
     "sequential_batches": "batches",
