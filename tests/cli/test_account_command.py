@@ -244,3 +244,15 @@ def test_the_cache_of_a_batch(cs336):
     values = {row["what"]: row["value"] for row in told["inference"]["rows"]}
     assert values["key/value cache"] == kv_cache_bytes(preset("gpt2-xl"), batch_size=3, dtype="bfloat16")
     assert values["cache of a token"] == 2 * 2 * 48 * 1600
+
+
+def test_a_run_by_name_brings_its_batch_and_steps(cs336, tmp_path):
+    (tmp_path / "run.toml").write_text('preset = "tinystories"\n[training]\nsteps = 20000\n', encoding="utf-8")
+    by_name = json.loads(cs336("account", "time", "--preset", "tinystories", "--json").stdout)
+    in_a_file = json.loads(cs336("account", "time", "--config", "run.toml", "--json").stdout)
+    assert by_name["config"] == in_a_file["config"]
+    assert by_name["model"] == "tinystories"
+    titles = [told["time"]["title"] for told in (by_name, in_a_file)]
+    assert [title.partition(" on ")[0] for title in titles] == [
+        f"{steps} steps of 128 sequences" for steps in ("10,000", "20,000")
+    ]

@@ -12,6 +12,7 @@ import time
 
 import pytest
 
+from cs336.presets import RUN_PRESETS
 from cs336.training import load_config
 from cs336.training.config import SECTIONS
 from cs336.training.keys import keys
@@ -36,6 +37,46 @@ def test_config_lists_keys_with_meaning_default_and_unit(cs336, one_line_error):
     batch = found[-1]
     assert (batch["name"], batch["default"], batch["unit"]) == ("training.batch_size", 32, "sequences")
     assert "'lr'" in one_line_error("config", "lr")
+
+
+@pytest.mark.parametrize("name", RUN_PRESETS)
+def test_a_preset_is_printed_as_a_file_that_trains(cs336, one_line_error, tmp_path, workshop, name):
+    shown = cs336("config", "--preset", name).stdout
+    assert shown.startswith(f"# {name}: {RUN_PRESETS[name].about}")
+    (tmp_path / "run.toml").write_text(f'{shown}\n[data]\ntrain = "train.npy"\n', encoding="utf-8")
+    config = load_config(tmp_path / "run.toml")
+    assert config == load_config(None, {"preset": name, "data.train": "train.npy"})
+    assert json.loads(cs336("config", "--preset", name, "--json").stdout)["training"]["steps"] == config.training.steps
+
+
+def test_what_is_no_run_has_no_file(one_line_error):
+    assert "is a model's preset" in one_line_error("config", "--preset", "gpt2-small")
+    assert "is no preset of a run" in one_line_error("config", "--preset", "gpt2-tiny")
+    assert "NAMES or --preset" in one_line_error("config", "model", "--preset", "tinystories")
+
+
+@pytest.mark.parametrize("name", RUN_PRESETS)
+def test_a_dry_run_of_each_preset(cs336, workshop, name):
+    data = workshop / "run" / "config.toml"
+    words = ["train", "--preset", name, "--data.train", load_config(data).data.train, "--dry-run", "--json"]
+    small = {"d-model": 16, "d-ff": 32, "num-heads": 2, "num-layers": 1, "context-length": 16}
+    words += [word for key, value in small.items() for word in (f"--model.{key}", str(value))]
+    done = cs336(*words, "--training.batch-size", "2", "--training.device", "cpu")
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    steps = load_config(None, {"preset": name, "data.train": "train.npy"}).training.steps
+    assert found["tokens"] == steps * 2 * 16
+    assert found["config"]["optimizer"]["lr"] == 1e-3
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", RUN_PRESETS)
+def test_a_dry_run_of_each_preset_at_its_size(cs336, workshop, name):
+    data = workshop / "run" / "config.toml"
+    words = ["train", "--preset", name, "--data.train", load_config(data).data.train, "--dry-run", "--json"]
+    found = json.loads(cs336(*words, "--training.batch-size", "4", "--training.device", "cpu").stdout)
+    assert found["parameters"] == load_config(None, {"preset": name, "data.train": "t.npy"}).model.num_parameters()
+    assert 9 < found["loss"] < 12  # near ln(10,000) and ln(32,000), after one step
 
 
 def test_a_dry_run_prints_what_is_to_come_and_writes_nothing(workshop, cs336, tmp_path):

@@ -14,6 +14,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+TRAIN, VALID = "TinyStoriesV2-GPT4-train.txt", "TinyStoriesV2-GPT4-valid.txt"
+REPO = "roneneldan/TinyStories"
+TEXT = b"".join(b"Once upon a time there were %d cats.\n" % count for count in range(200))  # 7 kB
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 

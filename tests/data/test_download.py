@@ -8,7 +8,6 @@ import os
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -16,8 +15,8 @@ from typing import Any
 import huggingface_hub
 import pytest
 from filelock import FileLock
-from huggingface_hub import constants, file_download
-from loopback import Hub, serving
+from huggingface_hub import constants
+from loopback import REPO, TEXT, TRAIN, VALID, Hub
 
 from cs336.data.download import SUMS, download_corpus
 from cs336.errors import (
@@ -28,26 +27,6 @@ from cs336.errors import (
     NetworkError,
     OfflineError,
 )
-
-TRAIN, VALID = "TinyStoriesV2-GPT4-train.txt", "TinyStoriesV2-GPT4-valid.txt"
-REPO = "roneneldan/TinyStories"
-TEXT = b"".join(b"Once upon a time there were %d cats.\n" % count for count in range(200))  # 7 kB
-
-
-@pytest.fixture
-def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
-    """A hub with TinyStories in small, and the library with an empty cache and in small steps."""
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1,localhost")
-    monkeypatch.delenv("HF_TOKEN", raising=False)
-    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "token"))
-    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
-    monkeypatch.setattr(constants, "DOWNLOAD_CHUNK_SIZE", 1000)
-    monkeypatch.setattr(file_download.time, "sleep", lambda seconds: None)
-    huggingface_hub.close_session()  # so that it looks at the environment again
-    with serving(Hub({f"{REPO}/{TRAIN}": TEXT, f"{REPO}/{VALID}": b"The end.\n"})) as hub:
-        yield hub
-    huggingface_hub.close_session()
 
 
 def bring(hub: Hub, folder: Path, *parts: str, **options: Any) -> list[Any]:

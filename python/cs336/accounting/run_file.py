@@ -10,6 +10,7 @@ from typing import Any
 from cs336.accounting.checks import one_of
 from cs336.config import ModelConfig, preset, read_toml
 from cs336.errors import ConfigError
+from cs336.presets import with_preset
 
 __all__ = ["model_of", "read_run"]
 
@@ -21,6 +22,10 @@ def read_run(path: str | Path) -> dict[str, Any]:
     when the model is made.
     """
     raw = read_toml(path)
+    try:
+        raw = with_preset(raw)
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}") from error
     sections = {name: raw.get(name, {}) for name in ("model", "training", "optimizer")}
     for name, values in sections.items():
         if not isinstance(values, dict):

@@ -20,13 +20,14 @@ from cs336.cli.show import json_option
 from cs336.cli.tables import chosen_form, form_option, print_tables
 from cs336.config import parse_value
 from cs336.errors import ConfigError
+from cs336.presets import with_preset
 
 DEFAULT_PRESET = "gpt2-xl"
 
 
 @click.command(context_settings={"ignore_unknown_options": True, "allow_extra_args": True})
 @click.argument("tables", nargs=-1, metavar="[TABLE]...", type=click.UNPROCESSED)
-@click.option("--preset", help=f"A known model; without it and --config: {DEFAULT_PRESET}.")
+@click.option("--preset", help=f"A known model or run; without it and --config: {DEFAULT_PRESET}.")
 @click.option("--config", "config_path", type=PATH, help="The model, batch, steps and type of a run's TOML file.")
 @click.option("--context-length", type=int, help="Tokens of a sequence, instead of the model's.")
 @click.option("--batch-size", type=int, help="Sequences a step, on all devices; without it 1, and 1024 for time.")
@@ -127,7 +128,7 @@ def _question(
     """What the options ask: they outweigh the file, which outweighs the defaults."""
     if preset is not None and config_path is not None:
         raise click.UsageError("give either --preset or --config")
-    run: dict[str, Any] = {"model": {"preset": preset or DEFAULT_PRESET}, "training": {}, "optimizer": {}}
+    run: dict[str, Any] = {"training": {}, "optimizer": {}} | with_preset({"preset": preset or DEFAULT_PRESET})
     if config_path is not None:
         run = read_run(config_path)
     context_length = settings.pop("context_length")
@@ -140,7 +141,7 @@ def _question(
     try:
         config = model_of(run["model"] | overrides)
         changed = ", changed" if overrides else ""
-        name = f"{run['model'].get('preset', 'the model')}{changed}" if config_path is None else str(config_path)
+        name = f"{preset or DEFAULT_PRESET}{changed}" if config_path is None else str(config_path)
         return Question(config=config, name=name, device=device, **{k: v for k, v in chosen.items() if v is not None})
     except ConfigError as error:
         if config_path is None:

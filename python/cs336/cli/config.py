@@ -10,13 +10,16 @@ import click
 
 from cs336.cli.show import json_option, text_of
 from cs336.errors import ConfigError
+from cs336.presets import RUN_PRESETS
+from cs336.training.config import preset_sections, sections_to_toml
 from cs336.training.keys import Key, keys
 
 
 @click.command()
 @click.argument("names", nargs=-1)
+@click.option("--preset", help=f"Print what a known run sets, as TOML: {', '.join(RUN_PRESETS)}.")
 @json_option
-def command(names: tuple[str, ...], as_json: bool) -> None:
+def command(names: tuple[str, ...], preset: str | None, as_json: bool) -> None:
     """List every key of a run's configuration: its meaning, default and unit.
 
     NAMES choose sections or keys; without them, all are listed. In a file a key stands below its [section]; as an
@@ -25,7 +28,13 @@ def command(names: tuple[str, ...], as_json: bool) -> None:
     \b
     Example: cs336 config
              cs336 config optimizer training.dtype
+             cs336 config --preset tinystories > run.toml
     """
+    if preset is not None:
+        if names:
+            raise click.UsageError("give either NAMES or --preset")
+        _print_preset(preset, as_json=as_json)
+        return
     found = [key for key in keys() if not names or any(_is_meant(key, name) for name in names)]
     for name in names:
         if not any(_is_meant(key, name) for key in found):
@@ -45,6 +54,17 @@ def _is_meant(key: Key, name: str) -> bool:
 def _as_json(key: Key) -> dict[str, Any]:
     required = key.default is dataclasses.MISSING
     return dataclasses.asdict(key) | {"default": None if required else key.default, "required": required}
+
+
+def _print_preset(name: str, *, as_json: bool) -> None:
+    sections = preset_sections(name)
+    if as_json:
+        click.echo(json.dumps(sections, indent=2))
+        return
+    preset = RUN_PRESETS[name]
+    target = "" if preset.target_loss is None else f"; the course asks for a loss of {preset.target_loss:.2f} or less"
+    click.echo(f"# {name}: {preset.about}{target}.\n# What is missing is the section data.\n")
+    click.echo(sections_to_toml(sections), nl=False)
 
 
 def _print_section(section: str, found: list[Key]) -> None:

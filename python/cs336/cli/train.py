@@ -13,6 +13,8 @@ import click
 from cs336.bars import clock
 from cs336.cli.options import PATH, parse_overrides
 from cs336.cli.show import json_option, progress_bar, show
+from cs336.config import PRESETS
+from cs336.presets import RUN_PRESETS
 from cs336.training import RunConfig, TrainResult, load_config, rehearse, to_toml
 from cs336.training import train as run_training
 from cs336.training.metrics import Row
@@ -21,7 +23,7 @@ from cs336.training.run import RunFolder
 
 @click.command(context_settings={"ignore_unknown_options": True, "allow_extra_args": True})
 @click.option("--config", "config_path", type=PATH, help="A TOML file with those sections.")
-@click.option("--preset", help="A known model: tinystories-2025, gpt2-small, ...")
+@click.option("--preset", help=f"A known run: {', '.join(RUN_PRESETS)}; or a known model: {', '.join(PRESETS)}.")
 @click.option("--run", "run_dir", type=PATH, help="The folder of a new run.")
 @click.option("--resume", type=PATH, help="The folder of a run to go on with; its configuration is in it.")
 @click.option("--accept-changes", is_flag=True, help="With --resume: go on with other values, given as options.")
@@ -48,7 +50,9 @@ def command(
     training.
 
     \b
-    Example: cs336 train --preset tinystories-2025 --run runs/first --training.steps 1000 \\
+    Example: cs336 train --preset tinystories --run runs/stories --data.train train.npy \\
+                 --data.valid valid.npy --data.tokenizer tokenizer.json
+             cs336 train --preset tinystories-2025 --run runs/first --training.steps 1000 \\
                  --data.train train.npy --data.valid valid.npy \\
                  --data.tokenizer tokenizer.json --model.vocab-size 2000
              cs336 train --resume runs/first
@@ -75,7 +79,7 @@ def command(
         if accept_changes:
             raise click.UsageError("--accept-changes is for --resume; a new run takes any configuration")
         if preset is not None:
-            overrides["model.preset"] = preset
+            overrides["preset"] = preset
         if dry_run:
             show_rehearsal(load_config(config_path, overrides), as_json=as_json)
             return

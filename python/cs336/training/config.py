@@ -14,9 +14,10 @@ from typing import Any, Literal
 import tomli_w
 from pydantic import TypeAdapter, ValidationError
 
-from cs336.config import ModelConfig, parse_value, preset, read_toml
+from cs336.config import PRESETS, ModelConfig, parse_value, preset, read_toml
 from cs336.data import END_OF_TEXT
 from cs336.errors import ConfigError
+from cs336.presets import RUN_PRESETS, with_preset
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -189,7 +190,8 @@ _LIST_OF_TEXTS = "tuple[str, ...]"
 def load_config(path: str | Path | None, overrides: Mapping[str, str] | None = None) -> RunConfig:
     """Reads a TOML file, if given, and puts the overrides on top: ``{"model.d-model": "512"}``.
 
-    ``preset`` in the section ``model`` names a known model that the other keys change. Raises ConfigError on anything
+    ``preset``, outside of the sections, names a known run or model, and in the section ``model`` a known model; the
+    other keys change it. Raises ConfigError on anything
     that is no valid configuration, naming the file and the key.
     """
     if path is None:
@@ -204,6 +206,9 @@ def load_config(path: str | Path | None, overrides: Mapping[str, str] | None = N
 def _with_overrides(raw: dict[str, Any], overrides: Mapping[str, str]) -> dict[str, Any]:
     for key, text in overrides.items():
         section, _, name = key.replace("-", "_").partition(".")
+        if key == "preset":
+            raw[key] = text
+            continue
         if not name:
             raise ConfigError(f"--{key} names no section; write --SECTION.KEY, as in --model.d-model 512")
         raw.setdefault(section, {})
@@ -214,7 +219,8 @@ def _with_overrides(raw: dict[str, Any], overrides: Mapping[str, str]) -> dict[s
 
 
 def make_config(raw: Mapping[str, Any]) -> RunConfig:
-    """Builds a configuration from plain dictionaries, one a section."""
+    """Builds a configuration from plain dictionaries, one a section, on top of a preset where one is named."""
+    raw = with_preset(raw)
     _check_names(raw)
     sections = {name: dict(raw[name]) for name in raw}
     model = sections.get("model", {})
@@ -231,8 +237,22 @@ def make_config(raw: Mapping[str, Any]) -> RunConfig:
 
 def to_toml(config: RunConfig) -> str:
     """The configuration as TOML that reads back the same; keys whose value is None are left out."""
-    sections = dataclasses.asdict(config)
+    return sections_to_toml(dataclasses.asdict(config))
+
+
+def sections_to_toml(sections: Mapping[str, Mapping[str, Any]]) -> str:
+    """Some sections of a configuration as TOML."""
     return tomli_w.dumps({n: {k: v for k, v in s.items() if v is not None} for n, s in sections.items()})
+
+
+def preset_sections(name: str) -> dict[str, dict[str, Any]]:
+    """Every key of a known run with its value, but for those of its data."""
+    if name not in RUN_PRESETS:
+        known = f"there are {', '.join(RUN_PRESETS)}"
+        what = "is a model's preset, not a run's" if name in PRESETS else "is no preset of a run"
+        raise ConfigError(f"{name!r} {what}; {known}")
+    sections = dataclasses.asdict(make_config({"preset": name, "data": {"train": ""}}))
+    return {section: values for section, values in sections.items() if section != "data"}
 
 
 def differences(old: RunConfig, new: RunConfig) -> dict[str, tuple[Any, Any]]:
