@@ -17,7 +17,7 @@ NEEDS_RUST := @sh scripts/preflight.sh rust
 RUST_SOURCES := $(shell find rust -name '*.rs' -o -name '*.toml' 2>/dev/null) Cargo.toml Cargo.lock
 
 .DEFAULT_GOAL := help
-.PHONY: help quickstart test test-rust test-python test-slow lint format bench wheel wheel-check picture clean
+.PHONY: help quickstart test test-rust test-python test-slow gpu-check lint format bench wheel wheel-check picture clean
 
 help: ## list the commands
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -37,6 +37,10 @@ test-python: $(VENV)/.built $(VENV)/.dev
 test-slow: $(VENV)/.built $(VENV)/.dev ## the Python tests that take longer
 	@$(INSTALL) -r pyproject.toml --extra ray --extra tensorboard --extra wandb
 	$(BIN)/pytest -m "slow and not gpu"
+
+# Where there is no .venv: any Python with torch, and the wheel, the newest in dist/ or WHEEL=..., or the sources.
+gpu-check: ## all that needs a GPU, in under 8 minutes, with a table at the end; needs neither Rust nor .venv
+	@$(if $(wildcard $(BIN)/python),$(BIN)/python,$(PYTHON)) tests/gpu/check.py $(if $(WHEEL),--wheel "$(WHEEL)")
 
 lint: $(VENV)/.built $(VENV)/.dev ## formatters in check mode, clippy, ruff, mypy, stubtest
 	$(NEEDS_RUST)

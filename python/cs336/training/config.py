@@ -1,4 +1,8 @@
-"""What a run is made of: dataclasses, read strictly from TOML and from overrides that use the same names."""
+"""What a run is made of: dataclasses, read strictly from TOML and from overrides that use the same names.
+
+Reading needs pydantic, writing tomli-w, and both are imported then: a run whose configuration is made from the
+dataclasses does without.
+"""
 
 from __future__ import annotations
 
@@ -11,12 +15,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-import tomli_w
-from pydantic import TypeAdapter, ValidationError
-
 from cs336.config import PRESETS, ModelConfig, parse_value, preset, read_toml
 from cs336.data import END_OF_TEXT
 from cs336.errors import ConfigError
+from cs336.extra import needs_extra
 from cs336.presets import RUN_PRESETS, with_preset
 
 
@@ -227,6 +229,8 @@ def make_config(raw: Mapping[str, Any]) -> RunConfig:
     if "preset" in model:
         base = dataclasses.asdict(preset(str(model.pop("preset"))))
         sections["model"] = base | model
+    with needs_extra("a configuration"):
+        from pydantic import TypeAdapter, ValidationError
     try:
         return TypeAdapter(RunConfig).validate_json(json.dumps(sections, default=str), strict=True)
     except ValidationError as error:
@@ -242,6 +246,8 @@ def to_toml(config: RunConfig) -> str:
 
 def sections_to_toml(sections: Mapping[str, Mapping[str, Any]]) -> str:
     """Some sections of a configuration as TOML."""
+    with needs_extra("writing TOML"):
+        import tomli_w
     return tomli_w.dumps({n: {k: v for k, v in s.items() if v is not None} for n, s in sections.items()})
 
 
