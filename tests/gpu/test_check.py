@@ -83,20 +83,24 @@ def test_losses_end_at_a_step_that_float16_leaves_out(bench: Bench, monkeypatch:
     assert check.losses_of(bench, config, 3) == [3.0, 2.0]
 
 
-@pytest.mark.slow
-def test_ends_that_differ_are_wrong(bench: Bench, tmp_path: Path) -> None:
-    for name in ("whole", "broken"):
-        check.child("resume", bench, tmp_path / name)
-    whole, broken = tmp_path / "whole", tmp_path / "broken"
-    check.compare_ends(whole, broken)
-    log, weights = broken / "metrics.jsonl", broken / "checkpoints" / "step-00000012" / "model.safetensors"
-    text = log.read_text("utf-8")
-    log.write_text(text.replace('"step": 3', '"step": 4'), encoding="utf-8")
-    with pytest.raises(WrongError, match="the logs differ"):
-        check.compare_ends(whole, broken)
-    weights.write_bytes(weights.read_bytes()[:-1] + b"\xff")
+def test_ends_that_differ_are_wrong(tmp_path: Path) -> None:
+    def end(name: str, *, weights: bytes = b"weights", momentum: float = 0.5, loss: float = 2.0) -> Path:
+        checkpoint = tmp_path / name / "checkpoints" / "step-00000012"
+        checkpoint.mkdir(parents=True)
+        (checkpoint / "model.safetensors").write_bytes(weights)
+        torch.save({"optimizer": {"m": torch.tensor(momentum)}}, checkpoint / "state.pt")
+        row = {"step": 12, "loss": loss, "seconds": len(name)}
+        (tmp_path / name / "metrics.jsonl").write_text(json.dumps(row) + "\n", encoding="utf-8")
+        return tmp_path / name
+
+    whole = end("whole")
+    check.compare_ends(whole, end("another clock"))
     with pytest.raises(WrongError, match="the weights differ"):
-        check.compare_ends(whole, broken)
+        check.compare_ends(whole, end("weights", weights=b"others"))
+    with pytest.raises(WrongError, match="optimizer or random states differ"):
+        check.compare_ends(whole, end("state", momentum=0.25))
+    with pytest.raises(WrongError, match="the logs differ"):
+        check.compare_ends(whole, end("log", loss=1.0))
 
 
 def test_what_is_the_same() -> None:
