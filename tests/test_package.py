@@ -73,7 +73,7 @@ def test_what_an_import_costs(code, allowed):
         ("torch", "import cs336.optim", "cs336.optim"),
         ("torch", "import cs336.training", "cs336.training"),
         ("torch", "from cs336.data import get_batch", "cs336.data.get_batch"),
-        ("pydantic", "cs336.train", "cs336.train"),
+        ("pydantic", "from cs336.training.config import make_config; make_config({})", "a configuration"),
     ],
 )
 def test_a_missing_package_is_named_with_the_command_to_get_it(package, code, what):

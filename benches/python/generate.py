@@ -37,7 +37,7 @@ class Numbers:
     """A tokenizer whose texts are ids as numbers, so that no time goes into text."""
 
     def __init__(self, vocab_size: int) -> None:
-        self.vocab = {token_id: b"" for token_id in range(vocab_size)}
+        self.vocab = dict.fromkeys(range(vocab_size), b"")
 
     def encode(self, text: str) -> list[int]:
         return list(map(int, text.split()))
