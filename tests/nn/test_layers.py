@@ -174,6 +174,30 @@ def test_rope_sees_distances_only() -> None:
     torch.testing.assert_close(products[0], products[2])
 
 
+@pytest.mark.parametrize("dtype", [*DTYPES, torch.bfloat16])
+def test_rope_as_a_complex_product_is_rope_written_out(dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is compiled takes the other way."""
+    rope = RotaryPositionalEmbedding(10_000.0, 6, 9)
+    whole = torch.randn(2, 9, 7, dtype=dtype)
+    for x in (whole[..., :6], whole[..., 1:], torch.randn(2, 6, 9, dtype=dtype).mT, torch.randn(2, 9, 6, dtype=dtype)):
+        turned = rope(x)
+        monkeypatch.setattr(torch.compiler, "is_compiling", lambda: True)
+        torch.testing.assert_close(turned, rope(x))
+        monkeypatch.undo()
+
+
+@pytest.mark.parametrize("changes", [{}, {"bias": True}, {"rope": True}, {"rope": True, "qk_norm": True}])
+def test_attention_projects_in_one_product_or_in_three(changes: dict[str, Any]) -> None:
+    rope = RotaryPositionalEmbedding(10_000.0, 8, 5) if changes.pop("rope", False) else None
+    layer = MultiheadSelfAttention(32, 4, rope=rope, dtype=torch.float64, **changes)
+    for parameter in layer.parameters():
+        nn.init.normal_(parameter)
+    x = torch.randn(2, 5, 32, dtype=torch.float64)
+    with torch.no_grad():
+        in_three = layer(x)
+    torch.testing.assert_close(layer(x), in_three, rtol=1e-12, atol=1e-12)
+
+
 def test_rope_tables_are_never_rounded_to_half_precision() -> None:
     rope = RotaryPositionalEmbedding(10_000.0, 16, 200)
     cos = rope.cos.clone()

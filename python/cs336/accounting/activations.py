@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from cs336.accounting.checks import one_of
-from cs336.accounting.formula import B, Formula, H, L, N, V, as_formula, d, f, k
+from cs336.accounting.formula import B, Formula, H, L, N, V, as_formula, d, f
 from cs336.accounting.precision import is_mixed, narrow_bytes
 from cs336.config import ModelConfig
 
@@ -125,8 +125,6 @@ class _Autograd:
         """Everything, from token ids to loss."""
         config = self.config
         yield Activation("token ids", B * L, INT64, in_block=False)
-        if config.positions == "learned":
-            yield Activation("positions", L, INT64, in_block=False)
         yield from self.dropped("embeddings", in_block=False)
         yield from self.block()
         if config.norm_placement == "pre":
@@ -180,15 +178,15 @@ class _Autograd:
     def attention(self, *, reads_block_input: bool) -> Iterator[Activation]:
         """From the input of the projections to that of the output projection."""
         if self.mixed or not reads_block_input:
-            yield from self.linear_input("Q, K, V projections: input", self.stream, 3)
+            yield from self.linear_input("Q, K, V projections: input", self.stream, 1)
+        if not self.mixed:
+            # One product with the three weights one below the other; mixed precision copies the weights anyway.
+            yield Activation("Q, K, V projections: weights", 3 * d**2, FLOAT32)
         if self.config.qk_norm:
-            # Read from the projections' outputs, which nothing else keeps; widened copies under mixed precision.
-            yield Activation("norms of Q and K: inputs", 2 * self.stream, FLOAT32)
+            # Read from the product of Q, K and V as it is, or from widened copies of its Q and K.
+            yield Activation("norms of Q and K: inputs", (2 if self.mixed else 3) * self.stream, FLOAT32)
             yield Activation("norms of Q and K: normalized", 2 * self.stream, FLOAT32)
             yield Activation("norms of Q and K: 1 / root mean square", 2 * B * H * L, FLOAT32)
-        if self.config.positions == "rope":
-            # Each layer looks up the cosines and sines of its own Q and K: two tables (L, k / 2) for each.
-            yield Activation("rotations of Q and K", 2 * L * k, FLOAT32)
         yield Activation("Q, K, V", 3 * self.stream, self.narrow)
         if self.fused:
             yield Activation("log-sum of each row of scores", B * H * L, FLOAT32)
@@ -200,11 +198,6 @@ class _Autograd:
             if self.config.attn_pdrop:
                 yield from self.dropped("probabilities", B * H * L**2)
         yield Activation("weighted sum of V", self.stream, self.narrow)
-        interleaved = min(self.config.num_heads, self.config.context_length) > 1
-        if self.fused and self.config.positions == "rope" and interleaved:
-            # The kernel writes its result in the layout of Q. As a projection gives it, heads stand side by side
-            # already; rotated, each head stands by itself, and the output projection reads a copy.
-            yield Activation("output projection: input", self.stream, self.narrow)
         yield from self.dropped("attention")
 
     def feed_forward(self, *, reads_block_input: bool) -> Iterator[Activation]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -86,19 +88,33 @@ class MultiheadSelfAttention(nn.Module):
             mask: (B, 1, T, S), True where a query may attend; None: to all up to itself.
         """
         past = 0 if cache is None else cache.length
-        q_BHTD = self._split_heads(self.q_proj(x))
-        k_BHTD = self._split_heads(self.k_proj(x))
-        v_BHTD = self._split_heads(self.v_proj(x))
+        q_BHTD, k_BHTD, v_BHTD = map(self._split_heads, self._project(x))
         if self.q_norm is not None and self.k_norm is not None:
             q_BHTD, k_BHTD = self.q_norm(q_BHTD), self.k_norm(k_BHTD)
         if self.rope is not None:
             if token_positions is None and past:
                 token_positions = torch.arange(past, past + x.shape[-2], device=x.device)
             q_BHTD, k_BHTD = self.rope(q_BHTD, token_positions), self.rope(k_BHTD, token_positions)
+        if self.rope is not None or self.q_norm is not None:
+            # Queries and keys are new ones. What was projected may go, but for the values, which stand in between.
+            v_BHTD = v_BHTD.clone(memory_format=torch.preserve_format)
         k_BHSD, v_BHSD = (k_BHTD, v_BHTD) if cache is None else cache.append(k_BHTD, v_BHTD)
         out_BHTD = self._attend(q_BHTD, k_BHSD, v_BHSD, past, mask)
         out: Tensor = self.output_proj(out_BHTD.transpose(-3, -2).flatten(-2))  # (B, T, H D)
         return out
+
+    def _project(self, x: Tensor) -> Iterable[Tensor]:
+        """Queries, keys and values, (B, T, H D) each.
+
+        In training by one product with the three weights one below the other, so that x and the gradient are read once
+        instead of three times. Without gradients x may be a single token, and putting the weights together more work.
+        """
+        layers = (self.q_proj, self.k_proj, self.v_proj)
+        if not torch.is_grad_enabled():
+            return [layer(x) for layer in layers]
+        biases = [layer.bias for layer in layers if layer.bias is not None]
+        weight = torch.cat([layer.weight for layer in layers])
+        return F.linear(x, weight, torch.cat(biases) if biases else None).chunk(3, dim=-1)
 
     def _split_heads(self, x: Tensor) -> Tensor:
         """(B, T, H D) -> (B, H, T, D)."""

@@ -17,11 +17,10 @@ class RotaryPositionalEmbedding(nn.Module):
     """RoPE: the pair (x[2k], x[2k+1]) at position i turns by the angle i / theta^(2k / d_k) (Su et al. 2021).
 
     The dot product of a turned query and a turned key then depends on their distance only. Nothing here is learned or
-    saved: the tables of cosines and sines, (max_seq_len, d_k / 2), are made again wherever the module goes.
+    saved: the table of cosines and sines, (max_seq_len, d_k / 2, 2), is made again wherever the module goes.
     """
 
-    cos: Tensor
-    sin: Tensor
+    turns: Tensor
 
     def __init__(
         self,
@@ -39,23 +38,33 @@ class RotaryPositionalEmbedding(nn.Module):
         self.d_k = d_k
         self.max_seq_len = max_seq_len
         where = torch.device(device) if device is not None else torch.get_default_device()
-        self._build_tables(where, dtype or torch.get_default_dtype())
+        self._build_table(where, dtype or torch.get_default_dtype())
 
-    def _build_tables(self, device: torch.device, dtype: torch.dtype) -> None:
+    def _build_table(self, device: torch.device, dtype: torch.dtype) -> None:
         dtype = torch.float64 if dtype == torch.float64 else torch.float32
         exponents = torch.arange(0, self.d_k, 2, dtype=torch.float64, device="cpu") / self.d_k
         positions = torch.arange(self.max_seq_len, dtype=torch.float64, device="cpu")
         angles = torch.outer(positions, self.theta**-exponents)  # (max_seq_len, d_k / 2)
-        self.register_buffer("cos", angles.cos().to(device, dtype), persistent=False)
-        self.register_buffer("sin", angles.sin().to(device, dtype), persistent=False)
+        turns = torch.stack((angles.cos(), angles.sin()), dim=-1)
+        self.register_buffer("turns", turns.to(device, dtype), persistent=False)
+
+    @property
+    def cos(self) -> Tensor:
+        """(max_seq_len, d_k / 2)."""
+        return self.turns[..., 0]
+
+    @property
+    def sin(self) -> Tensor:
+        """(max_seq_len, d_k / 2)."""
+        return self.turns[..., 1]
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
         """Follow the model to a device or to float64, but never to a type that cannot tell positions apart.
 
-        In bfloat16 the cosine of a small angle is 1; so a narrower type leaves the tables in float32.
+        In bfloat16 the cosine of a small angle is 1; so a narrower type leaves the table in float32.
         """
         super()._apply(fn, recurse)  # type: ignore[no-untyped-call]  # torch's has no types
-        self._build_tables(self.cos.device, self.cos.dtype)
+        self._build_table(self.turns.device, self.turns.dtype)
         return self
 
     def forward(self, x: Tensor, token_positions: Tensor | None = None) -> Tensor:
@@ -67,7 +76,7 @@ class RotaryPositionalEmbedding(nn.Module):
                 dimensions are the first ones of x: positions (batch, sequence) suit x (batch, heads, sequence, d_k).
 
         Returns:
-            (..., sequence, d_k), of the type that came in.
+            (..., sequence, d_k), of the type that came in, and in memory ordered as that.
         """
         length = x.shape[-2]
         if token_positions is None:
@@ -76,17 +85,29 @@ class RotaryPositionalEmbedding(nn.Module):
                     f"a sequence of {length} is longer than the {self.max_seq_len} that RoPE was made for; "
                     "give fewer tokens, or a greater max_seq_len"
                 )
-            cos, sin = self.cos[:length], self.sin[:length]
+            turns = self.turns[:length]
         else:
-            positions = _align(token_positions, x.dim() - 1)
-            cos, sin = self.cos[positions], self.sin[positions]
-        even, odd = x[..., 0::2], x[..., 1::2]
-        turned = torch.stack((even * cos - odd * sin, even * sin + odd * cos), dim=-1)
-        return turned.flatten(-2).to(x.dtype)
+            turns = self.turns[_align(token_positions, x.dim() - 1)]
+        return _turn(x.to(torch.promote_types(x.dtype, turns.dtype)), turns).to(x.dtype)
 
     def extra_repr(self) -> str:
         """Show the sizes when the module is printed."""
         return f"theta={self.theta}, d_k={self.d_k}, max_seq_len={self.max_seq_len}"
+
+
+def _turn(x: Tensor, turns: Tensor) -> Tensor:
+    """Turn the pairs of x (..., d_k) by the cosines and sines in turns (..., d_k / 2, 2).
+
+    A pair is a complex number, and a turn its product with cos + i sin: one pass over memory, of which the backward
+    pass needs the table only. The compiler, which knows no complex numbers, makes one pass of the product written out.
+    """
+    pairs = x.unflatten(-1, (-1, 2))
+    if torch.compiler.is_compiling():
+        (even, odd), (cos, sin) = pairs.unbind(-1), turns.unbind(-1)
+        return torch.stack((even * cos - odd * sin, even * sin + odd * cos), dim=-1).flatten(-2)
+    if any(stride % 2 for stride in pairs.stride()[:-1]) or pairs.stride(-1) != 1 or pairs.storage_offset() % 2:
+        pairs = pairs.contiguous()  # or a pair is no complex number's place in memory
+    return torch.view_as_real(torch.view_as_complex(pairs) * torch.view_as_complex(turns)).flatten(-2)
 
 
 def _align(positions: Tensor, dims: int) -> Tensor:

@@ -95,6 +95,7 @@ class TransformerLM(nn.Module):
         place of one token in each row, only its logits are computed: (B, 1, V). More tokens than `context_length` raise
         ConfigError.
         """
+        positions: Tensor | None = None  # 0, 1, 2, ...
         if isinstance(cache, BatchStep):
             positions, mask = cache.positions_B1, cache.mask_B11S
         else:
@@ -105,10 +106,11 @@ class TransformerLM(nn.Module):
                     f"{end} tokens are more than the model's context_length of {self.config.context_length}; "
                     f"give it fewer, or train it with a longer context"
                 )
-            positions = torch.arange(past, end, device=token_ids_BT.device)
+            if past:
+                positions = torch.arange(past, end, device=token_ids_BT.device)
         x_BTD = self.token_embeddings(token_ids_BT)
-        if self.position_embeddings is not None:
-            x_BTD = x_BTD + self.position_embeddings(positions)
+        if (table := self.position_embeddings) is not None:
+            x_BTD = x_BTD + (table.weight[: token_ids_BT.shape[-1]] if positions is None else table(positions))
         x_BTD = self.dropout(x_BTD)
         for index, layer in enumerate(self.layers):
             x_BTD = layer(x_BTD, positions, cache=None if cache is None else cache.layers[index], mask=mask)
