@@ -31,7 +31,9 @@ class Kept:
         self.tensor = tensor.detach()  # or a tensor that its own node saves would keep the node alive
 
 
-def kept_bytes(config: ModelConfig, batch: int, dtype: torch.dtype, *, checkpointing: bool = False) -> int:
+def kept_bytes(
+    config: ModelConfig, batch: int, dtype: torch.dtype, *, checkpointing: bool = False, loss: str = "whole"
+) -> int:
     """Bytes of all storages that the graph of one loss holds, without weights and tables."""
     model = TransformerLM(config).train()
     if checkpointing:
@@ -45,12 +47,12 @@ def kept_bytes(config: ModelConfig, batch: int, dtype: torch.dtype, *, checkpoin
     tokens = torch.zeros(batch, config.context_length, dtype=torch.long)
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda one: one.tensor):
         with torch.autocast("cpu", dtype, enabled=dtype != torch.float32):
-            logits = model(tokens)
-        loss = cross_entropy(logits.float(), tokens.clone())
-    del logits
+            out = model(tokens, targets_BT=tokens.clone() if loss == "chunked" else None)
+        value = out if loss == "chunked" else cross_entropy(out.float(), tokens.clone())
+    del out
     own = {t.untyped_storage().data_ptr() for t in (*model.parameters(), *model.buffers())}
     storages = {one.tensor.untyped_storage().data_ptr(): one.tensor.untyped_storage().nbytes() for one in kept}
-    assert loss.requires_grad
+    assert value.requires_grad
     return sum(size for place, size in storages.items() if place not in own)
 
 
@@ -64,8 +66,8 @@ class Checkpointed(nn.Module):
         return out
 
 
-def counted_bytes(config: ModelConfig, batch: int, dtype: str) -> int:
-    return total_bytes(activations(config, counting="autograd", dtype=dtype)).value(sizes(config, B=batch))
+def counted_bytes(config: ModelConfig, batch: int, dtype: str, loss: str = "whole") -> int:
+    return total_bytes(activations(config, counting="autograd", dtype=dtype, loss=loss)).value(sizes(config, B=batch))
 
 
 @quickly
@@ -82,6 +84,19 @@ def test_autograd_keeps_what_is_counted_in_mixed_precision(config: ModelConfig, 
     copies = memory.of_kind("copies", batch)
     assert counted_bytes(config, batch, "bfloat16") == memory.of_kind("activations", batch)
     assert counted_bytes(config, batch, "bfloat16") + copies == kept_bytes(config, batch, torch.bfloat16)
+
+
+@quickly
+@given(config=configurations(), batch=batches)
+def test_autograd_keeps_what_is_counted_with_the_loss_in_chunks(config: ModelConfig, batch: int) -> None:
+    """Under mixed precision nothing of the head's narrow copy is left when the loss is known."""
+    assert counted_bytes(config, batch, "float32", "chunked") == kept_bytes(
+        config, batch, torch.float32, loss="chunked"
+    )
+    copies = training_memory(config, dtype="bfloat16").of_kind("copies", batch) - 2 * config.vocab_size * config.d_model
+    assert counted_bytes(config, batch, "bfloat16", "chunked") + copies == kept_bytes(
+        config, batch, torch.bfloat16, loss="chunked"
+    )
 
 
 @quickly
@@ -158,5 +173,7 @@ def test_unknown_ways_of_counting_are_refused() -> None:
         activations(config, counting="autograde")
     with pytest.raises(ConfigError, match="no attention is called 'flash'; known: sdpa, reference"):
         activations(config, attention="flash")
+    with pytest.raises(ConfigError, match="no loss is called 'chunk'; did you mean 'chunked'"):
+        activations(config, loss="chunk")
     with pytest.raises(ConfigError, match="no dtype is called 'bfloat17'; did you mean 'bfloat16'"):
         activations(config, dtype="bfloat17")

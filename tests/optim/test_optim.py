@@ -30,12 +30,49 @@ def train(optimizer_of, steps: int, dtype: torch.dtype) -> list[torch.Tensor]:
 
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-12), (torch.float32, 1e-5)])
 @pytest.mark.parametrize("weight_decay", [0.0, 0.3])
-def test_adamw_equals_torch(dtype: torch.dtype, tolerance: float, weight_decay: float) -> None:
+@pytest.mark.parametrize("fused", [False, True, None])
+def test_adamw_equals_torch(dtype: torch.dtype, tolerance: float, weight_decay: float, fused: bool | None) -> None:
     settings = {"lr": 3e-3, "betas": (0.9, 0.95), "eps": 1e-8, "weight_decay": weight_decay}
-    ours = train(lambda p: AdamW(p, **settings), 300, dtype)
+    ours = train(lambda p: AdamW(p, **settings, fused=fused), 300, dtype)
     theirs = train(lambda p: torch.optim.AdamW(p, **settings), 300, dtype)
     for mine, other in zip(ours, theirs, strict=True):
         torch.testing.assert_close(mine, other, rtol=tolerance, atol=tolerance)
+
+
+@pytest.mark.parametrize("fused", [False, True])
+def test_a_parameter_without_a_gradient_stays_as_old_as_it_was(fused: bool) -> None:
+    first, second = (torch.nn.Parameter(torch.ones(3, dtype=torch.float64)) for _ in range(2))
+    optimizer = AdamW([first, second], lr=0.1, fused=fused)
+    for step in range(4):
+        first.grad = torch.full_like(first, step + 1.0)
+        second.grad = torch.full_like(second, step) if step % 2 else None
+        optimizer.step()
+    assert [optimizer.state[parameter]["t"] for parameter in (first, second)] == [4, 2]
+    alone = torch.nn.Parameter(torch.ones(3, dtype=torch.float64))
+    twin = torch.optim.AdamW([alone], lr=0.1)
+    for gradient in (1.0, 3.0):
+        alone.grad = torch.full_like(alone, gradient)
+        twin.step()
+    torch.testing.assert_close(second, alone)
+
+
+def test_the_kernel_goes_on_from_the_state_of_the_formula() -> None:
+    ends = []
+    for kinds in ([False, False], [False, True], [True, False], [None, None]):
+        net = model().double()
+        state = None
+        for fused in kinds:
+            optimizer = AdamW(net.parameters(), lr=3e-3, fused=fused)
+            if state is not None:
+                optimizer.load_state_dict(state)
+            for _ in range(5):
+                optimizer.zero_grad()
+                net(torch.ones(5, 7, dtype=torch.float64)).square().sum().backward()
+                optimizer.step()
+            state = optimizer.state_dict()
+        ends.append([parameter.detach() for parameter in net.parameters()])
+    for end in ends[1:]:
+        torch.testing.assert_close(end, ends[0], rtol=1e-12, atol=1e-12)
 
 
 def test_no_optimizer_imports_the_compiler() -> None:

@@ -26,7 +26,7 @@ import torch.distributed.fsdp
 import torch.distributed.tensor
 import torch.nn.parallel
 
-from cs336.training import load_config, loop, train
+from cs336.training import load_config, train
 from cs336.training.loop import Run
 
 Request = dict[str, Any]
@@ -38,7 +38,8 @@ def befall(request: Request, step: int, rank: int) -> None:
     if rank == 1 and step == request.get("fail"):
         raise ValueError("the second process has had enough")
     if rank == 1 and step == request.get("poison"):
-        loop.cross_entropy = lambda logits, targets: logits.sum() * float("nan")
+        loss = Run._loss
+        Run._loss = lambda *arguments: loss(*arguments) * float("nan")  # type: ignore[method-assign]
     if rank == 1 and step == request.get("kill"):
         os.kill(os.getpid(), signal.SIGKILL)
 

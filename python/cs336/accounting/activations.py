@@ -20,6 +20,7 @@ from cs336.config import ModelConfig
 __all__ = ["COUNTINGS", "Activation", "activations", "autograd_activations", "course_activations"]
 
 COUNTINGS = ("course", "autograd")
+LOSSES = ("whole", "chunked")
 
 FLOAT32, INT64, BOOL = 4, 8, 1
 
@@ -49,7 +50,12 @@ class Activation:
 
 
 def activations(
-    config: ModelConfig, *, counting: str = "course", attention: str | None = None, dtype: str = "float32"
+    config: ModelConfig,
+    *,
+    counting: str = "course",
+    attention: str | None = None,
+    dtype: str = "float32",
+    loss: str = "whole",
 ) -> list[Activation]:
     """The tensors that wait for the backward pass, in the order of the forward pass.
 
@@ -60,11 +66,16 @@ def activations(
             al. 2022), or "reference", written out. None: the configuration's own for autograd; the course's list has
             the scores in it.
         dtype: float32, tf32, bfloat16 or float16.
+        loss: "whole", or "chunked", which keeps gradients of the head and of its input in the place of logits. The
+            course's list has the logits in it.
     """
     one_of("way of counting", counting, COUNTINGS)
+    one_of("loss", loss, LOSSES)
     own = "reference" if counting == "course" else config.attention
     attention = one_of("attention", attention or own, ("sdpa", "reference"))
-    return (course_activations if counting == "course" else autograd_activations)(config, attention, dtype)
+    if counting == "course":
+        return course_activations(config, attention, dtype)
+    return autograd_activations(config, attention, dtype, loss)
 
 
 def course_activations(config: ModelConfig, attention: str, dtype: str) -> list[Activation]:
@@ -100,7 +111,7 @@ def course_activations(config: ModelConfig, attention: str, dtype: str) -> list[
     return found
 
 
-def autograd_activations(config: ModelConfig, attention: str, dtype: str) -> list[Activation]:
+def autograd_activations(config: ModelConfig, attention: str, dtype: str, loss: str) -> list[Activation]:
     """What PyTorch keeps of this package's own layers, in training.
 
     A norm keeps its input, the statistics of each token and, RMSNorm, the normalized input; a linear layer its input,
@@ -108,14 +119,15 @@ def autograd_activations(config: ModelConfig, attention: str, dtype: str) -> lis
     dropout it is what CUDA keeps: a byte for each number that may be dropped, and nothing inside fused attention.
     Mixed precision widens what `torch.autocast` widens on the CPU; on CUDA, written-out attention and relu2 take more.
     """
-    return list(_Autograd(config, attention, dtype).tensors())
+    return list(_Autograd(config, attention, dtype, loss).tensors())
 
 
 class _Autograd:
     """The layers of `cs336.nn`, in the order in which they run."""
 
-    def __init__(self, config: ModelConfig, attention: str, dtype: str) -> None:
+    def __init__(self, config: ModelConfig, attention: str, dtype: str, loss: str) -> None:
         self.config = config
+        self.chunked = loss == "chunked"
         self.fused = attention == "sdpa"
         self.mixed = is_mixed(dtype)
         self.narrow = narrow_bytes(dtype)
@@ -129,6 +141,14 @@ class _Autograd:
         yield from self.block()
         if config.norm_placement == "pre":
             yield from self.norm("final norm", in_block=False)
+        yield from self.loss()
+
+    def loss(self) -> Iterator[Activation]:
+        """From what the head reads to the loss."""
+        if self.chunked:
+            yield Activation("gradient of the output head's input", self.stream, FLOAT32, in_block=False)
+            yield Activation("gradient of the output head", V * d, FLOAT32, in_block=False)
+            return
         yield from self.linear_input("output head: input", self.stream, 1, in_block=False)
         yield Activation("cross-entropy: logits less the greatest", B * L * V, FLOAT32, in_block=False)
         yield Activation("cross-entropy: their exponentials", B * L * V, FLOAT32, in_block=False)

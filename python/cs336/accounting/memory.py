@@ -96,6 +96,7 @@ def training_memory(
     dtype: str = "float32",
     optimizer: str = "adamw",
     checkpointing: bool = False,
+    loss: str = "whole",
     devices: int = 1,
 ) -> TrainingMemory:
     """What training keeps on one device, item by item.
@@ -108,6 +109,7 @@ def training_memory(
         optimizer: adamw, muon or sgd.
         checkpointing: of each block only the input is kept, and one block at a time is computed again (Chen et al.
             2016, with one segment a layer).
+        loss: "whole" or "chunked", for the autograd list.
         devices: how many share weights, gradients and optimizer states (FSDP, Zhao et al. 2023; stage 3 of ZeRO,
             Rajbhandari et al. 2020). The batch is that of one device.
     """
@@ -124,7 +126,7 @@ def training_memory(
         items += [MemoryItem(f"gathered {what}", "copies", _gathered(config, dtype), numbers) for what in KINDS[:2]]
     elif is_mixed(dtype):
         items.append(MemoryItem(f"{dtype} copies of the matrices", "copies", NARROW * _matrices(config), numbers))
-    found = activations(config, counting=counting, attention=attention, dtype=dtype)
+    found = activations(config, counting=counting, attention=attention, dtype=dtype, loss=loss)
     kept = _checkpointed(found) if checkpointing else [(activation.name, activation.bytes) for activation in found]
     items += [MemoryItem(name, "activations", formula, numbers) for name, formula in kept]
     return TrainingMemory(items)

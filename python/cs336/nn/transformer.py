@@ -15,6 +15,7 @@ from cs336.nn.block import TransformerBlock, build_rope
 from cs336.nn.cache import BatchStep, KeyValueCache
 from cs336.nn.embedding import Embedding
 from cs336.nn.linear import Linear
+from cs336.nn.loss import chunked_cross_entropy
 from cs336.nn.norm import LayerNorm, RMSNorm, build_norm
 
 __all__ = ["TransformerLM"]
@@ -86,8 +87,12 @@ class TransformerLM(nn.Module):
         cache: KeyValueCache | BatchStep | None = None,
         mask: Tensor | None = None,
         only_B: Tensor | None = None,
+        targets_BT: Tensor | None = None,
     ) -> Tensor:
-        """Return logits (B, T, V) for token ids (B, T).
+        """Return logits (B, T, V) for token ids (B, T); with targets (B, T) their mean loss instead, a scalar.
+
+        The loss is that of `cross_entropy`, computed in chunks (`cs336.nn.loss`), so that logits of a whole batch never
+        stand in memory.
 
         With a cache (see `new_cache`) the ids are the next T tokens after those it has seen, and are added to it; the
         logits are the same as without it, up to rounding. A mask (B, 1, T, T), True where a token may attend, takes the
@@ -118,6 +123,8 @@ class TransformerLM(nn.Module):
             x_BTD = x_BTD[torch.arange(len(only_B), device=only_B.device), only_B][:, None]
         x_BTD = self.ln_final(x_BTD)
         head = self.token_embeddings if self.lm_head is None else self.lm_head
+        if targets_BT is not None:
+            return chunked_cross_entropy(x_BTD, head.weight, targets_BT)
         return F.linear(x_BTD, head.weight)
 
     def new_cache(self, batch_size: int = 1, dtype: torch.dtype | None = None) -> KeyValueCache:

@@ -18,8 +18,6 @@ def clip_grad_norm(parameters: Iterable[Tensor], max_norm: float, eps: float = 1
     gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
     if not gradients:
         return torch.zeros(())
-    norm: Tensor = torch.linalg.vector_norm(torch.stack([torch.linalg.vector_norm(gradient) for gradient in gradients]))
-    scale = torch.clamp(max_norm / (norm + eps), max=1.0)
-    for gradient in gradients:
-        gradient.mul_(scale)
+    norm: Tensor = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)))
+    torch._foreach_mul_(gradients, torch.clamp(max_norm / (norm + eps), max=1.0))
     return norm

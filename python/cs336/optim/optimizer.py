@@ -33,10 +33,14 @@ class Optimizer(_Torchs):
             with torch.enable_grad():
                 loss = closure()
         for group in self.param_groups:
-            for parameter in group["params"]:
-                if parameter.grad is not None:
-                    self._update(parameter, parameter.grad, group)
+            self._update_all([parameter for parameter in group["params"] if parameter.grad is not None], group)
         return loss
+
+    def _update_all(self, parameters: list[Tensor], group: dict[str, Any]) -> None:
+        """Moves the parameters of a group that have a gradient; one after the other, unless there is a faster way."""
+        for parameter in parameters:
+            assert parameter.grad is not None
+            self._update(parameter, parameter.grad, group)
 
     @abstractmethod
     def _update(self, parameter: Tensor, gradient: Tensor, group: dict[str, Any]) -> None:

@@ -103,6 +103,9 @@ class TrainingConfig:
     """auto, cpu, cuda, cuda:1, mps. Under torchrun each process takes a GPU of its own."""
     dtype: Literal["float32", "tf32", "bfloat16", "float16"] = "float32"
     """Type of the matrix products; weights and optimizer stay in float32. float16 scales the loss as it needs."""
+    loss: Literal["chunked", "whole"] = "chunked"
+    """chunked: of some rows at a time, with their gradients, so that logits of a whole batch never stand in memory.
+    whole: of all logits at once, as the formula reads."""
     parallel: Literal["ddp", "fsdp"] = "ddp"
     """With several processes: a whole copy of the model in each, or one copy spread over all."""
     compile: bool = False

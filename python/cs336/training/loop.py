@@ -294,12 +294,20 @@ class Run:
         for number, part in enumerate(parts, start=1):
             inputs, targets = part[:, :-1], part[:, 1:]
             with accumulating(self.wrapped, last=number == len(parts)):
-                with autocast(self.device, self.dtype):
-                    logits = self.forward(inputs, **mask_of(inputs, self.document_end))
-                part_loss = cross_entropy(logits.float(), targets) / len(parts)
+                part_loss = self._loss(inputs, targets) / len(parts)
                 torch.autograd.backward(part_loss * self.scale.value if self.scale.active else part_loss)
             loss += part_loss.detach()
         return loss
+
+    def _loss(self, inputs: Tensor, targets: Tensor) -> Tensor:
+        """The mean loss of a part of a batch."""
+        mask = mask_of(inputs, self.document_end)
+        with autocast(self.device, self.dtype):
+            if self.config.training.loss == "chunked":
+                loss: Tensor = self.forward(inputs, targets_BT=targets, **mask)
+                return loss
+            logits = self.forward(inputs, **mask)
+        return cross_entropy(logits.float(), targets)
 
     def _agree(self, loss: Tensor, norm: Tensor) -> tuple[float, float]:
         """The mean loss over all processes, and the gradient's norm; together they learn whether one was told to stop.

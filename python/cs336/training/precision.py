@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
+import sys
 from collections.abc import Iterable
 from contextlib import AbstractContextManager
 from typing import Any
@@ -13,6 +15,8 @@ from torch import Tensor
 from cs336.errors import ConfigError
 from cs336.training.config import TrainingConfig
 
+M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_THRESHOLD = -1, -2, -3  # from malloc.h
+
 DTYPES = {
     "float32": torch.float32,
     "tf32": torch.float32,
@@ -22,9 +26,10 @@ DTYPES = {
 
 
 def set_up_torch(training: TrainingConfig, device: torch.device) -> None:
-    """Sets what torch keeps globally: TF32 on or off, deterministic kernels or the fastest."""
+    """Sets what holds for all of torch: TF32 on or off, deterministic kernels or the fastest, freed memory kept."""
     if training.dtype == "tf32" and device.type != "cuda":
         raise ConfigError(f"training.dtype tf32 is a mode of CUDA devices, and this is {device}; use float32")
+    keep_freed_memory(device)
     torch.set_float32_matmul_precision("high" if training.dtype == "tf32" else "highest")
     if training.deterministic:
         # Read by cuBLAS when it starts; without it, torch refuses deterministic matrix products.
@@ -32,6 +37,21 @@ def set_up_torch(training: TrainingConfig, device: torch.device) -> None:
     if torch.are_deterministic_algorithms_enabled() != training.deterministic:
         # Asked first, because telling torch what is so already would import its compiler, which takes seconds.
         torch.use_deterministic_algorithms(training.deterministic)
+
+
+def keep_freed_memory(device: torch.device) -> None:
+    """On the CPU under glibc, keeps the memory of freed tensors for the next ones.
+
+    By default large blocks go back to the system and come again as pages that it has to clear: of each step of a model
+    of 17 million parameters a twelfth. Elsewhere nothing is changed.
+    """
+    if device.type != "cpu" or not sys.platform.startswith("linux"):
+        return
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # musl has none
+    if mallopt is not None:
+        mallopt(M_MMAP_THRESHOLD, 2**25)  # the greatest it takes
+        mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
+        mallopt(M_TOP_PAD, 2**26)
 
 
 def autocast(device: torch.device, dtype: torch.dtype) -> AbstractContextManager[None]:

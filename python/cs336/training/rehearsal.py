@@ -79,6 +79,7 @@ def expected_bytes(config: RunConfig, processes: int) -> int:
         counting="autograd",
         dtype=training.dtype,
         optimizer=config.optimizer.name,
+        loss=training.loss,
         devices=processes if training.parallel == "fsdp" else 1,
     )
     return memory.total(training.batch_size // training.grad_accumulation // processes)
