@@ -10,8 +10,7 @@ import torch
 from configurations import configurations
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
+from torch import Tensor
 
 from cs336.accounting.activations import BOOL, activations, total_bytes
 from cs336.accounting.formula import as_formula, d, sizes
@@ -36,8 +35,7 @@ def kept_bytes(
 ) -> int:
     """Bytes of all storages that the graph of one loss holds, without weights and tables."""
     model = TransformerLM(config).train()
-    if checkpointing:
-        model.layers = nn.ModuleList(Checkpointed(layer) for layer in model.layers)
+    model.activation_checkpointing = checkpointing
     kept: weakref.WeakSet[Kept] = weakref.WeakSet()
 
     def pack(tensor: Tensor) -> Kept:
@@ -54,16 +52,6 @@ def kept_bytes(
     storages = {one.tensor.untyped_storage().data_ptr(): one.tensor.untyped_storage().nbytes() for one in kept}
     assert value.requires_grad
     return sum(size for place, size in storages.items() if place not in own)
-
-
-class Checkpointed(nn.Module):
-    def __init__(self, layer: nn.Module) -> None:
-        super().__init__()
-        self.layer = layer
-
-    def forward(self, x: Tensor, positions: None, *, cache: None, mask: None) -> Tensor:
-        out: Tensor = checkpoint(self.layer, x, use_reentrant=False)
-        return out
 
 
 def counted_bytes(config: ModelConfig, batch: int, dtype: str, loss: str = "whole") -> int:

@@ -193,6 +193,21 @@ def test_dropout_after_the_embeddings_and_each_sublayer_in_training_only() -> No
     assert all(0.3 < share < 0.7 for share in dropped)
 
 
+def test_checkpointing_changes_no_gradient_and_runs_each_layer_again() -> None:
+    """With dropout, which must draw the same numbers the second time."""
+    gradients, calls = [], []
+    for checkpointing in (False, True):
+        model = build(SMALL, residual_pdrop=0.2).train()
+        model.activation_checkpointing = checkpointing
+        model.layers[1].register_forward_pre_hook(lambda *_: calls.append(None))
+        torch.manual_seed(1)
+        mask = torch.ones(12, 12, dtype=torch.bool).tril()[None, None]
+        model(ids(2, 12), mask=mask, targets_BT=ids(2, 12).flip(0)).backward()
+        gradients.append({name: parameter.grad for name, parameter in model.named_parameters()})
+    torch.testing.assert_close(gradients[1], gradients[0], rtol=0, atol=0)
+    assert len(calls) == 1 + 2
+
+
 @pytest.mark.parametrize("attention", ["sdpa", "reference"])
 def test_attention_dropout_in_training_only(attention: str) -> None:
     model = build(SMALL, attn_pdrop=0.5, attention=attention)

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from cs336.config import ModelConfig
 from cs336.errors import CheckpointError, ConfigError
@@ -27,6 +28,9 @@ class TransformerLM(nn.Module):
     token_embeddings (+ position_embeddings) -> dropout -> layers -> ln_final -> lm_head. `ln_final` exists with norms
     placed `pre` only: with `post` the last block already ends with a norm. A tied head has no weight of its own and is
     not in the state dict; one in a loaded state dict must equal the token embeddings.
+
+    With `activation_checkpointing` set, a layer keeps its input only for the backward pass, which computes the rest
+    again (Chen et al. 2016); dropout draws the same numbers then.
 
     Letters in names: B batch, T tokens, D d_model, V vocabulary.
     """
@@ -49,6 +53,7 @@ class TransformerLM(nn.Module):
         self.lm_head = (
             None if config.tie_embeddings else Linear(config.d_model, config.vocab_size, False, device, dtype)
         )
+        self.activation_checkpointing = False
         self.register_load_state_dict_pre_hook(_accept_tied_head)  # type: ignore[no-untyped-call]  # torch's
         self.reset_parameters()
 
@@ -118,7 +123,10 @@ class TransformerLM(nn.Module):
             x_BTD = x_BTD + (table.weight[: token_ids_BT.shape[-1]] if positions is None else table(positions))
         x_BTD = self.dropout(x_BTD)
         for index, layer in enumerate(self.layers):
-            x_BTD = layer(x_BTD, positions, cache=None if cache is None else cache.layers[index], mask=mask)
+            if self.activation_checkpointing and cache is None:
+                x_BTD = checkpoint(layer, x_BTD, mask=mask, use_reentrant=False)
+            else:
+                x_BTD = layer(x_BTD, positions, cache=None if cache is None else cache.layers[index], mask=mask)
         if only_B is not None:
             x_BTD = x_BTD[torch.arange(len(only_B), device=only_B.device), only_B][:, None]
         x_BTD = self.ln_final(x_BTD)

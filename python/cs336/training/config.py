@@ -106,6 +106,8 @@ class TrainingConfig:
     loss: Literal["chunked", "whole"] = "chunked"
     """chunked: of some rows at a time, with their gradients, so that logits of a whole batch never stand in memory.
     whole: of all logits at once, as the formula reads."""
+    activation_checkpointing: bool = False
+    """Keep of each layer its input only, and compute the rest again in the backward pass: less memory, more time."""
     parallel: Literal["ddp", "fsdp"] = "ddp"
     """With several processes: a whole copy of the model in each, or one copy spread over all."""
     compile: bool = False

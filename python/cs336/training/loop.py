@@ -145,6 +145,7 @@ class Run:
         self.document_end = find_document_end(data, self.tokenizer, self.train_files)
         seed_everything(training.seed)
         self.model = TransformerLM(config.model).to(self.device)
+        self.model.activation_checkpointing = training.activation_checkpointing
         self.wrapped = parallel(self.model, world, training.parallel, self.device)
         self.optimizers = make_optimizers(self.model, config.optimizer)
         self.forward = torch.compile(self.wrapped) if training.compile else self.wrapped

@@ -80,6 +80,7 @@ def expected_bytes(config: RunConfig, processes: int) -> int:
         dtype=training.dtype,
         optimizer=config.optimizer.name,
         loss=training.loss,
+        checkpointing=training.activation_checkpointing,
         devices=processes if training.parallel == "fsdp" else 1,
     )
     return memory.total(training.batch_size // training.grad_accumulation // processes)
