@@ -112,9 +112,9 @@ class MultiheadSelfAttention(nn.Module):
         layers = (self.q_proj, self.k_proj, self.v_proj)
         if not torch.is_grad_enabled():
             return [layer(x) for layer in layers]
-        biases = [layer.bias for layer in layers if layer.bias is not None]
-        weight = torch.cat([layer.weight for layer in layers])
-        return F.linear(x, weight, torch.cat(biases) if biases else None).chunk(3, dim=-1)
+        biases: list[Tensor] = [layer.bias for layer in layers if layer.bias is not None]
+        weights: list[Tensor] = [layer.weight for layer in layers]
+        return F.linear(x, torch.cat(weights), torch.cat(biases) if biases else None).chunk(3, dim=-1)
 
     def _split_heads(self, x: Tensor) -> Tensor:
         """(B, T, H D) -> (B, H, T, D)."""

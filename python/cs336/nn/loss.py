@@ -44,7 +44,7 @@ def chunked_cross_entropy(
     multiple = multiple or (64 if kind == "cuda" else 1)
     narrow = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else hidden.dtype
     with torch.autocast(kind, enabled=False):
-        loss: Tensor = _ChunkedCrossEntropy.apply(  # type: ignore[no-untyped-call]  # torch's
+        loss: Tensor = _ChunkedCrossEntropy.apply(
             hidden.flatten(0, -2), weight, targets.flatten(), rows, multiple, narrow
         )
     return loss

@@ -101,7 +101,7 @@ def _turn(x: Tensor, turns: Tensor) -> Tensor:
     A pair is a complex number, and a turn its product with cos + i sin: one pass over memory, of which the backward
     pass needs the table only. The compiler, which knows no complex numbers, makes one pass of the product written out.
     """
-    pairs = x.unflatten(-1, (-1, 2))
+    pairs = x.view(*x.shape[:-1], x.shape[-1] // 2, 2)
     if torch.compiler.is_compiling():
         (even, odd), (cos, sin) = pairs.unbind(-1), turns.unbind(-1)
         return torch.stack((even * cos - odd * sin, even * sin + odd * cos), dim=-1).flatten(-2)
