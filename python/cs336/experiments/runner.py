@@ -165,15 +165,19 @@ class _Process:
 
     def __init__(self, threads: int) -> None:
         self.errors = tempfile.TemporaryFile()  # noqa: SIM115  it lives as long as the process
-        self.process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "cs336.experiments.arm_worker"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self.errors,
-            encoding="utf-8",
-            env=os.environ | {"OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)},
-            **_own_group(),
-        )
+        try:
+            self.process = subprocess.Popen(
+                [sys.executable, "-P", "-m", "cs336.experiments.arm_worker"],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=self.errors,
+                encoding="utf-8",
+                env=os.environ | {"OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)},
+                **_own_group(),
+            )
+        except BaseException:
+            self.errors.close()
+            raise
 
     @property
     def is_alive(self) -> bool:
