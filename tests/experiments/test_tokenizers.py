@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import gzip
+import json
 from collections import Counter
+from pathlib import Path
 
 import pytest
 
 from cs336 import train_bpe
 from cs336.errors import ConfigError, CorpusError
-from cs336.experiments.documents import sample_documents
+from cs336.experiments.documents import check_corpus, sample_documents
 from cs336.experiments.mojibake import encoded_again
 from cs336.experiments.tokenizer_tables import PILE_BYTES, TABLES
 from cs336.experiments.tokenizers import Study, train_each
@@ -144,8 +147,11 @@ def test_compression_is_a_matrix(study, corpora):
 
 def test_throughput(study, corpora):
     found = table(study, "throughput")
-    for row, one, path in zip(found.rows, study.trained, corpora, strict=True):
-        _, size, seconds, speed, pile, tokens, dtype, file_bytes = row
+    pairs = [(one, name, path) for one in study.trained for name, path in zip(("cats", "dogs"), corpora, strict=True)]
+    assert len(found.rows) == 4
+    for row, (one, name, path) in zip(found.rows, pairs, strict=True):
+        whose, corpus, size, seconds, speed, pile, tokens, dtype, file_bytes = row
+        assert (whose, corpus) == (one.name, name)
         assert size == path.stat().st_size
         assert speed == pytest.approx(size / seconds)
         assert pile == pytest.approx(PILE_BYTES / speed)
@@ -157,6 +163,42 @@ def test_throughput(study, corpora):
         " 74,178 bytes a second are 3,089 hours (128.7 days), not 308."
     )
     assert {path.suffix for path in study.folder.iterdir()} == {".json"}  # no token file is left
+
+
+@pytest.mark.parametrize("kind", ["gzip", "jsonl.gz", "parquet", "pattern"])
+def test_corpora_come_in_all_formats(kind, corpora, tmp_path):
+    text = corpora[0].read_text("utf-8")
+    documents = [document.strip("\n") for document in text.split(END) if document.strip("\n")]
+    rows = "".join(json.dumps({"story": document}) + "\n" for document in documents).encode()
+    path = tmp_path / {"gzip": "cats.txt.gz", "pattern": "*.txt"}.get(kind, f"cats.{kind}")
+    if kind == "pattern":
+        half = len(documents) // 2
+        (tmp_path / "a.txt").write_text(END.join(documents[:half]), encoding="utf-8")
+        (tmp_path / "b.txt").write_text(END.join(documents[half:]), encoding="utf-8")
+    elif kind == "parquet":
+        pyarrow = pytest.importorskip("pyarrow.parquet")
+        pyarrow.write_table(pytest.importorskip("pyarrow").table({"story": documents}), path)
+    else:
+        plain = text.encode() if kind == "gzip" else rows
+        path.write_bytes(gzip.compress(plain))
+    how = {"text_column": "story"}
+    check_corpus(path)
+    study = Study(train_each([path], [300], tmp_path, threads=1, **how), tmp_path, repeats=1, documents=99, **how)
+    (name,) = study.samples
+    assert name == (tmp_path.name if kind == "pattern" else "cats")
+    assert study.samples[name] == [document.encode() for document in documents]
+    assert study.encodings[name, name].stats.documents == len(documents)
+    assert not list(tmp_path.glob("tmp*"))  # what was unpacked is gone
+
+
+def test_what_is_no_corpus(tmp_path):
+    (tmp_path / "blank.txt").write_bytes(f"\n{END}\n{END}".encode())
+    with pytest.raises(CorpusError, match=r"blank\.txt holds no document"):
+        check_corpus(tmp_path / "blank.txt")
+    with pytest.raises(CorpusError, match="standard input only once; give a file"):
+        check_corpus(Path("-"))
+    with pytest.raises(FileNotFoundError, match="no file matches this pattern"):
+        check_corpus(tmp_path / "*.gz")
 
 
 def test_nonsense(corpora, tmp_path):

@@ -5,17 +5,21 @@ from __future__ import annotations
 import sys
 import tempfile
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from cs336.cli.options import PATH, pattern_option, threads_option
+from cs336.cli.options import PATH, corpus_format_option, pattern_option, text_column_option, threads_option
 from cs336.cli.show import json_option
 from cs336.cli.tables import chosen_form, form_option, print_tables
-from cs336.experiments.documents import sample_documents
+from cs336.experiments.documents import END, check_corpus
 from cs336.experiments.tokenizer_tables import TABLES
 from cs336.experiments.tokenizers import Study, train_each
 from cs336.files import explained
 from cs336.picture import check_picture
+
+if TYPE_CHECKING:
+    from cs336.inputs import InputFormat
 
 
 @click.command()
@@ -29,8 +33,10 @@ from cs336.picture import check_picture
     show_default=True,
     help="Entries; given once, or once for each corpus.",
 )
-@click.option("--special-token", default="<|endoftext|>", show_default=True, help="What stands between two documents.")
+@click.option("--special-token", default=END, show_default=True, help="What stands between two documents.")
 @pattern_option
+@corpus_format_option
+@text_column_option
 @click.option(
     "--documents", type=click.IntRange(min=1), default=10, show_default=True, help="To draw from each corpus."
 )
@@ -55,6 +61,8 @@ def command(
     vocab_sizes: tuple[int, ...],
     special_token: str,
     pattern: str,
+    input_format: InputFormat | None,
+    text_column: str,
     documents: int,
     seed: int,
     repeats: int,
@@ -67,19 +75,21 @@ def command(
 ) -> None:
     """Train a tokenizer on each corpus, and compare them.
 
-    CORPUS is a text file, with a special token between its documents. Time and memory of training by stage, the longest
-    tokens, vocabularies side by side, bytes a token of every tokenizer on every corpus, and how fast each encodes.
+    CORPUS is a file, or a pattern in quotes ("data/*.txt"), plain or compressed by gzip or zstd: text with a special
+    token between its documents, JSON Lines, or Parquet. Time and memory of training by stage, the longest
+    tokens, vocabularies side by side, bytes a token of every tokenizer on every corpus, and how fast each encodes
+    each.
 
     \b
     Example: cs336 experiment tokenizer stories.txt books.txt
-             cs336 experiment tokenizer stories.txt books.txt --vocab-size 10000 --vocab-size 32000
+             cs336 experiment tokenizer stories.jsonl.gz books.txt --vocab-size 10000 --vocab-size 32000
     """
     chosen = names or tuple(TABLES)
     form = chosen_form(form, chosen, as_json=as_json)
     if chart is not None:
         check_picture(chart)
     for path in corpora:  # before minutes of training
-        sample_documents(path, 1, seed=seed, separator=special_token)
+        check_corpus(path, input_format=input_format, separator=special_token)
     if output is not None:
         with explained(output):
             output.mkdir(exist_ok=True)
@@ -95,10 +105,23 @@ def command(
             output or Path(work),
             special_tokens=[special_token],
             pattern=pattern,
+            input_format=input_format,
+            text_column=text_column,
             threads=threads,
             told=told,
         )
-        study = Study(trained, Path(work), seed, documents, repeats, threads, special_token, told)
+        study = Study(
+            trained,
+            Path(work),
+            seed=seed,
+            documents=documents,
+            repeats=repeats,
+            threads=threads,
+            separator=special_token,
+            input_format=input_format,
+            text_column=text_column,
+            told=told,
+        )
         tables = [TABLES[name](study) for name in chosen]
     if chart is not None:
         from cs336.experiments.vocabulary_chart import draw_vocabularies

@@ -64,6 +64,11 @@ input_format_option = click.option(
     type=click.Choice(["text", "jsonl", "parquet"]),
     help="What all inputs hold; without it, what each name says: .jsonl, .parquet, or else text.",
 )
+corpus_format_option = click.option(  # where --format is that of what is printed
+    "--input-format",
+    type=click.Choice(["text", "jsonl", "parquet"]),
+    help="What each corpus holds; without it, what its name says: .jsonl, .parquet, or else text.",
+)
 text_column_option = click.option(
     "--text-column", default="text", show_default=True, help="The column of JSON Lines or Parquet that holds the text."
 )

@@ -183,9 +183,10 @@ def compression_table(study: Study) -> Table:
 
 
 def throughput_table(study: Study) -> Table:
-    """How fast each corpus is encoded, how long the Pile would take, and what the tokens take on disk."""
+    """How fast every tokenizer encodes every corpus, how long the Pile would take, and what the tokens take on disk."""
     columns = (
-        Column("corpus"),
+        Column("tokenizer of"),
+        Column("corpus", short="on"),
         Column("bytes", "bytes", "text"),
         Column("seconds", "seconds", "time"),
         Column("bytes per second", "bytes per second", "speed"),
@@ -195,20 +196,21 @@ def throughput_table(study: Study) -> Table:
         Column("token file", "bytes"),
     )
     threads = study.threads or cores()
-    rows: list[tuple[Any, ...]] = []
     notes = [
         f"From file to file on {threads} thread{'s' if threads > 1 else ''}, the median of {study.repeats};"
         f" the Pile has {PILE_BYTES / 1e9:g} GB."
     ]
-    for one in study.trained:
-        found, largest = study.encodings[one.name], one.tokenizer.vocab_size - 1
+    rows: list[tuple[Any, ...]] = []
+    for names, found in study.encodings.items():
         speed, stats = found.speed, found.stats
         about = (stats.bytes, found.seconds, speed, PILE_BYTES / speed, stats.tokens, stats.dtype, found.file_bytes)
-        rows.append((one.name, *about))
+        rows.append((*names, *about))
+    for one in study.trained:
+        found, largest = study.encodings[one.name, one.name], one.tokenizer.vocab_size - 1
         fits = "fit into" if largest < 1 << 16 else "are too large for"
         notes.append(
-            f"{one.name}: ids up to {largest:,} {fits} uint16 (up to 65,535); the token file, of {stats.dtype}, has"
-            f" {found.file_bytes / stats.bytes:.0%} of the text's size."
+            f"{one.name}: ids up to {largest:,} {fits} uint16 (up to 65,535); the token file, of {found.stats.dtype},"
+            f" has {found.file_bytes / found.stats.bytes:.0%} of the text's size."
         )
     return Table("throughput", "Encoding", columns, rows, notes=[*notes, _writeup_speed()])
 

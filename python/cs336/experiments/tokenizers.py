@@ -13,15 +13,18 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cs336.errors import ConfigError, CorpusError
-from cs336.experiments.documents import sample_documents
+from cs336.experiments.documents import END, as_text, sample_documents
 from cs336.experiments.vocabulary import Vocabulary
-from cs336.report import EncodeFileStats
+from cs336.token_files import TokenFilesStats, encode_files
 from cs336.tokenizer import Tokenizer
 
-__all__ = ["Encoding", "Study", "Trained", "train_each"]
+if TYPE_CHECKING:
+    from cs336.inputs import InputFormat
+
+__all__ = ["Encoding", "Study", "Trained", "short_names", "train_each"]
 
 
 def _silent(what: str) -> None:
@@ -60,8 +63,10 @@ def train_each(
     vocab_sizes: Sequence[int],
     folder: Path,
     *,
-    special_tokens: Sequence[str] = ("<|endoftext|>",),
+    special_tokens: Sequence[str] = (END,),
     pattern: str = "gpt2",
+    input_format: InputFormat | None = None,
+    text_column: str = "text",
     threads: int | None = None,
     told: Callable[[str], object] = _silent,
 ) -> list[Trained]:
@@ -73,10 +78,11 @@ def train_each(
         raise ConfigError(f"give one vocabulary size, or one for each of {len(paths)} corpora, not {len(vocab_sizes)}")
     sizes = list(vocab_sizes) * (len(paths) if len(vocab_sizes) == 1 else 1)
     found = []
-    for name, path, size in zip(_names(paths), paths, sizes, strict=True):
+    for name, path, size in zip(short_names(paths), paths, sizes, strict=True):
         told(f"training on {name}")
         target = folder / f"{name}.json"
         options = ["--vocab-size", str(size), "--output", str(target), "--pattern", pattern, "--json"]
+        options += ["--text-column", text_column, *([] if input_format is None else ["--format", input_format])]
         options += [word for token in special_tokens for word in ("--special-token", token)]
         options += [] if threads is None else ["--threads", str(threads)]
         command = [sys.executable, "-m", "cs336", "tokenizer", "train", *options, "--", str(path)]
@@ -87,9 +93,9 @@ def train_each(
     return found
 
 
-def _names(paths: Sequence[Path]) -> list[str]:
+def short_names(paths: Sequence[Path]) -> list[str]:
     """Short names, each its own."""
-    stems = [path.name.partition(".")[0] or path.name for path in paths]
+    stems = [path.name.partition(".")[0].strip("*?[]") or path.parent.name or "corpus" for path in paths]
     counts = Counter(stems)
     return [stem if counts[stem] == 1 else f"{stem}-{number}" for number, stem in enumerate(stems, start=1)]
 
@@ -99,7 +105,7 @@ class Encoding:
     """What it took to encode a corpus from file to file: the median of several times."""
 
     seconds: float
-    stats: EncodeFileStats
+    stats: TokenFilesStats
     file_bytes: int
 
     @property
@@ -119,29 +125,37 @@ class Study:
     documents: int = 10
     repeats: int = 3
     threads: int | None = None
-    separator: str = "<|endoftext|>"
+    separator: str = END
+    input_format: InputFormat | None = None
+    text_column: str = "text"
     told: Callable[[str], object] = _silent
 
     @cached_property
     def samples(self) -> dict[str, list[bytes]]:
         """Documents of each corpus."""
-        return {
-            one.name: sample_documents(one.path, self.documents, seed=self.seed, separator=self.separator)
-            for one in self.trained
-        }
+        found = {}
+        for one in self.trained:
+            with as_text(one.path, self.folder, separator=self.separator, **self._how_to_read) as text:
+                found[one.name] = sample_documents(text, self.documents, seed=self.seed, separator=self.separator)
+        return found
 
     @cached_property
-    def encodings(self) -> dict[str, Encoding]:
-        """Each corpus under its own tokenizer."""
-        return {one.name: self._encode(one) for one in self.trained}
+    def encodings(self) -> dict[tuple[str, str], Encoding]:
+        """Every corpus under every tokenizer, by the names of tokenizer and corpus."""
+        return {(one.name, corpus.name): self._encode(one, corpus) for one in self.trained for corpus in self.trained}
 
-    def _encode(self, one: Trained) -> Encoding:
-        self.told(f"encoding {one.name}")
+    @property
+    def _how_to_read(self) -> dict[str, Any]:
+        return {"input_format": self.input_format, "text_column": self.text_column}
+
+    def _encode(self, one: Trained, corpus: Trained) -> Encoding:
+        self.told(f"encoding {corpus.name} with the tokenizer of {one.name}")
+        options: dict[str, Any] = {"separator": self.separator, "threads": self.threads, **self._how_to_read}
         seconds = []
         with tempfile.TemporaryDirectory(dir=self.folder) as folder:
             target = Path(folder) / "tokens.npy"
             for _ in range(self.repeats):
                 began = time.perf_counter()
-                stats = one.tokenizer.encode_file(one.path, target, threads=self.threads, progress=False)
+                stats = encode_files(one.tokenizer, corpus.path, target, restart=True, progress=False, **options)
                 seconds.append(time.perf_counter() - began)
             return Encoding(statistics.median(seconds), stats, target.stat().st_size)
