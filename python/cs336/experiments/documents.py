@@ -58,7 +58,12 @@ def check_corpus(path: Path, *, input_format: InputFormat | None = None, separat
 
 @contextmanager
 def as_text(
-    path: Path, folder: Path, *, input_format: InputFormat | None = None, text_column: str = "text", separator: str = END
+    path: Path,
+    folder: Path,
+    *,
+    input_format: InputFormat | None = None,
+    text_column: str = "text",
+    separator: str = END,
 ) -> Iterator[Path]:
     """The corpus as one text file: itself, or what the core reads in it, written into the folder for a while.
 
