@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 from cs336.visible import escaped
 
-__all__ = ["FORMATS", "Column", "Table", "readable"]
+__all__ = ["FORMATS", "Column", "Table", "finite", "readable"]
 
 _PREFIXES = ((1e24, "Y"), (1e21, "Z"), (1e18, "E"), (1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
 
@@ -89,6 +90,15 @@ class Table:
 def readable(value: Any, kind: str) -> str:
     """A value as people read it: three decimals and a unit, or all digits of what is counted one by one."""
     return "" if value is None else FORMATS[kind](value) if kind in FORMATS else escaped(str(value))
+
+
+def finite(value: Any) -> Any:
+    """The value with null for what JSON has no word for: infinities and NaN."""
+    if isinstance(value, dict):
+        return {key: finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _scaled(value: float, unit: str) -> str:

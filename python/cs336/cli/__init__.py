@@ -22,6 +22,7 @@ _COMMANDS = {
     "text": ("cs336.cli.text", "Look at a text: characters, bytes, pre-tokens, tokens."),
     "account": ("cs336.cli.account", "Count parameters, FLOPs, memory and time of a model."),
     "experiment": ("cs336.cli.experiment", "Repeat the experiments of the write-up, measured."),
+    "report": ("cs336.cli.report", "Run every experiment, and bind the answers into a page."),
     "train": ("cs336.cli.train", "Train a language model, or go on with a run."),
     "config": ("cs336.cli.config", "List every key of a run's configuration."),
     "plot": ("cs336.cli.plot", "Draw the losses of runs into one picture."),

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Sequence
 from typing import Any, Literal
 
 import click
 
-from cs336.accounting.table import Table
+from cs336.accounting.table import Table, finite
 from cs336.cli.show import print_page
 from cs336.visible import escaped, isolated
 
@@ -42,15 +41,6 @@ def print_tables(tables: Sequence[Table], form: str, *, heading: str, about: dic
         click.echo(isolated("\n".join([f"{escaped(heading)}\n", *(table.as_markdown() for table in tables)])))
     else:
         _print(tables, heading)
-
-
-def finite(value: Any) -> Any:
-    """The value with null for what JSON has no word for: infinities and NaN."""
-    if isinstance(value, dict):
-        return {key: finite(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [finite(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _print(tables: Sequence[Table], heading: str) -> None:

@@ -18,7 +18,7 @@ from cs336.inputs import expand
 if TYPE_CHECKING:
     from cs336.inputs import InputFormat
 
-__all__ = ["END", "as_text", "check_corpus", "sample_documents"]
+__all__ = ["END", "as_text", "check_corpus", "is_text", "sample_documents"]
 
 END = "<|endoftext|>"
 """What stands between two documents, unless told otherwise."""
@@ -52,7 +52,7 @@ def check_corpus(path: Path, *, input_format: InputFormat | None = None, separat
     for file in files:
         with explained(file), file.open("rb"):
             pass
-    if _is_text(files, input_format) and next(_documents(path, separator.encode()), None) is None:
+    if is_text(files, input_format) and next(_documents(path, separator.encode()), None) is None:
         raise _no_document(path)
 
 
@@ -70,7 +70,7 @@ def as_text(
     The core decides what the documents of compressed files, JSON Lines and Parquet are, as it does in training.
     """
     files = [Path(name) for name in expand(path)]
-    if _is_text(files, input_format):
+    if is_text(files, input_format):
         yield path
         return
     from cs336.data import open_tokens
@@ -92,7 +92,7 @@ def as_text(
         yield text
 
 
-def _is_text(files: list[Path], input_format: InputFormat | None) -> bool:
+def is_text(files: list[Path], input_format: InputFormat | None) -> bool:
     """Whether a corpus is one text as it stands."""
     if len(files) != 1 or (input_format or _bpe.input_format(files[0])) != "text":
         return False
