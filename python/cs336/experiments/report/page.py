@@ -83,7 +83,10 @@ def _values(sections: Sequence[Section], plan: Plan, folder: Path) -> dict[str, 
         "machine": None if known is None else known.machine,
         "versions": {} if known is None else known.versions,
         "command": plan.command(folder),
-        "command_of": lambda section: plan.command(folder, section.part.name),
+        "commands_of": lambda section: [
+            *section.part.commands(plan, folder),
+            plan.command(folder, section.part.name),
+        ],
         "long": _LONG,
     }
 

@@ -67,8 +67,8 @@ class Part:
     measure: Callable[[Bench], Found]
     answer: Callable[[Rows], list[str]]
     """Sentences that follow from the rows of its tables, whatever these are."""
-    commands: Callable[[Plan], list[str]]
-    """What repeats its tables one by one, where there is a command for that."""
+    commands: Callable[[Plan, Path], list[str]]
+    """What repeats its tables one by one; the folder is the report's."""
     reads_corpora: bool = False
     needs: tuple[str, ...] = ()
     """Parts whose files it works with."""

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from cs336.experiments.report.part import Part
 from cs336.experiments.report.parts import (
+    ablation,
     accounting,
     adamw,
     encodings,
     learning_rates,
+    lr_sweep,
     tokenizers,
     training_bpe,
     training_run,
@@ -27,4 +29,6 @@ PARTS: tuple[Part, ...] = (
     learning_rates.PART,
     adamw.PART,
     training_run.PART,
+    lr_sweep.PART,
+    ablation.PART,
 )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from cs336.accounting.chart import draw_shares
 from cs336.accounting.table import readable
 from cs336.accounting.tables import COMPONENTS, TABLES, Question
@@ -83,7 +85,7 @@ def _growth(sizes: list[dict[str, object]]) -> list[str]:
     return [f"From {first['model']} to {last['model']} the share {' and '.join(told)}."] if told else []
 
 
-def _commands(plan: Plan) -> list[str]:
+def _commands(plan: Plan, folder: Path) -> list[str]:
     return [f"cs336 account {' '.join(_TABLES)} --preset {NAME} --chart shares.png"]
 
 

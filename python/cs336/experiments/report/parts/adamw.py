@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from cs336.accounting.table import readable
 from cs336.accounting.tables import TABLES, Question
 from cs336.config import preset
@@ -41,15 +43,15 @@ def _answer(rows: Rows) -> list[str]:
     step = {row["part"]: row for row in rows["training"]}
     update = next(row for name, row in step.items() if name.startswith("optimizer"))
     sentences.append(
-        f"A step of 1,024 sequences takes {readable(step['a step']['FLOP'], 'flop')} FLOP, of which AdamW's update takes"
-        f" {readable(update['FLOP'], 'flop')}."
+        f"A step of 1,024 sequences takes {readable(step['a step']['FLOP'], 'flop')} FLOP, of which AdamW's update"
+        f" takes {readable(update['FLOP'], 'flop')}."
     )
     days = ", ".join(f"{row['days']:,.1f} days in {row['type']}" for row in rows["time"])
     sentences.append(f"400,000 such steps on one A100 at half its peak take {days}.")
     return sentences
 
 
-def _commands(plan: Plan) -> list[str]:
+def _commands(plan: Plan, folder: Path) -> list[str]:
     return [
         f"cs336 account {' '.join(_MEMORY)} --preset {_NAME} --attention reference --device-memory 80GB",
         f"cs336 account {' '.join(_COMPUTE)} --preset {_NAME} --attention reference --batch-size 1024",

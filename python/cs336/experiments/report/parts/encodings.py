@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter
+from pathlib import Path
 
 from cs336.accounting.table import Column, Table
 from cs336.experiments.report.part import Bench, Found, Part, Rows, joined
-from cs336.experiments.report.plan import Plan
+from cs336.experiments.report.plan import Plan, shell
 from cs336.experiments.unicode import TABLES, Text
 from cs336.experiments.utf8 import whole_until
 
@@ -73,14 +74,15 @@ def _kind(pair: bytes) -> str:
 
 
 def _answer(rows: Rows) -> list[str]:
-    shortest: dict[str, list[str]] = {}
+    shortest: dict[tuple[str, ...], list[str]] = {}
     for row in rows["sizes"]:
         least = min(row[name] for name in _NAMES)
-        for name in _NAMES:
-            if row[name] == least:
-                shortest.setdefault(name, []).append(row["text"])
-    sentences = [f"{name} takes the fewest bytes for {joined(texts)}." for name, texts in shortest.items()]
-    always = len(shortest.get("UTF-8", [])) == len(rows["sizes"])
+        shortest.setdefault(tuple(name for name in _NAMES if row[name] == least), []).append(row["text"])
+    sentences = [
+        f"{joined(names)} take{'s' if len(names) == 1 else ''} the fewest bytes for {joined(texts)}."
+        for names, texts in shortest.items()
+    ]
+    always = all("UTF-8" in names for names in shortest)
     sentences.append(
         "So UTF-8 is never longer than the others here."
         if always
@@ -101,8 +103,12 @@ def _answer(rows: Rows) -> list[str]:
     return sentences
 
 
-def _commands(plan: Plan) -> list[str]:
-    corpora = [f"cs336 text --file {one.path} --table sizes" for one in plan.corpora if plan.is_plain(one)]
+def _commands(plan: Plan, folder: Path) -> list[str]:
+    corpora = [
+        f"head -c {_HEAD} {shell([str(one.path)])} | cs336 text --table sizes"
+        for one in plan.corpora
+        if plan.is_plain(one)
+    ]
     return [*corpora, f'cs336 text "{_FACE}" --table bytes', 'cs336 text --hex "C0 C0" --table bytes']
 
 

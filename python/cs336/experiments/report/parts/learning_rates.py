@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from cs336.experiments.report.part import Bench, Found, Part, Picture, Rows, joined
@@ -66,7 +67,7 @@ def _later(row: dict[str, Any]) -> str:
     )
 
 
-def _commands(plan: Plan) -> list[str]:
+def _commands(plan: Plan, folder: Path) -> list[str]:
     return [f"cs336 experiment sgd-lr --later-steps {_LATER} --seed {plan.seed} --chart sgd.png"]
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from cs336.accounting.table import readable
 from cs336.experiments.report.part import Bench, Found, Part, Rows
 from cs336.experiments.report.parts import training_bpe
@@ -68,7 +70,7 @@ def _speeds(rows: Rows) -> list[str]:
     return sentences
 
 
-def _commands(plan: Plan) -> list[str]:
+def _commands(plan: Plan, folder: Path) -> list[str]:
     tables = [word for name in _TABLES for word in ("--table", name)]
     return [shell(["cs336", "experiment", "tokenizer", *plan.words(), *tables])]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 from cs336.accounting.table import readable
 from cs336.experiments.report.part import Bench, Found, Part, Picture, Rows
@@ -61,7 +62,7 @@ def study_of(bench: Bench) -> Study:
         trained_in(bench),
         bench.work,
         seed=plan.seed,
-        repeats=3 if plan.quick else 5,
+        repeats=3,
         threads=plan.threads,
         separator=plan.separator,
         told=bench.told,
@@ -78,7 +79,8 @@ def _answer(rows: Rows) -> list[str]:
         slowest = max(stages, key=stages.__getitem__)
         sentences.append(
             f"On {row['corpus']} ({readable(row['corpus_bytes'], 'bytes')}), a vocabulary of {row['vocabulary']:,}"
-            f" takes {readable(row['seconds'], 'seconds')}{peak}; most of the time goes into {slowest}"
+            f" takes {readable(row['seconds'], 'seconds')}{peak};"
+            f" the largest part of the time goes into {slowest}"
             f" ({readable(stages[slowest] / row['seconds'], 'share')})."
         )
     sentences.append(
@@ -88,7 +90,7 @@ def _answer(rows: Rows) -> list[str]:
     return sentences
 
 
-def _commands(plan: Plan) -> list[str]:
+def _commands(plan: Plan, folder: Path) -> list[str]:
     return [shell(["cs336", "experiment", "tokenizer", *plan.words(), "--table", "training", "--table", "stages"])]
 
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from itertools import pairwise
+from pathlib import Path
 
 from cs336.accounting.table import Column, Table, readable
 from cs336.experiments.report import laboratory
 from cs336.experiments.report.part import Bench, Found, Part, Picture, Rows
-from cs336.experiments.report.plan import Plan
+from cs336.experiments.report.plan import Plan, shell
 from cs336.generation import generate
 from cs336.training import load_run, train
 from cs336.training.metrics import Row, read_rows
@@ -19,7 +20,7 @@ _SAMPLE_TOKENS = 150
 
 
 def _measure(bench: Bench) -> Found:
-    config = laboratory.configuration(bench.plan, laboratory.folder_of(bench))
+    config = laboratory.config_of(bench, "run")
     run = RunFolder(bench.work / "run")
     result = train(config, run.path, resume=run.config.exists())
     if result.interrupted:  # by a signal, which training takes for itself
@@ -89,7 +90,7 @@ def _answer(rows: Rows) -> list[str]:
     losses = [row["validation_loss"] for row in rows["evaluations"]]
     sentences = [
         f"A model of {about['parameters']:,} parameters takes {about['steps']:,} steps, {about['tokens trained on']:,}"
-        f" tokens, in {readable(about['time of the steps'], 'seconds')} ({about['tokens a second']:,.0f} tokens a second)."
+        f" tokens, in {readable(about['time of the steps'], 'seconds')}: {about['tokens a second']:,.0f} a second."
     ]
     if len(losses) > 1:
         verb = "falls" if losses[-1] < losses[0] else "rises" if losses[-1] > losses[0] else "stays"
@@ -106,10 +107,8 @@ def _answer(rows: Rows) -> list[str]:
     return sentences
 
 
-def _commands(plan: Plan) -> list[str]:
-    return [
-        "cs336 train --config CONFIG --run again  # CONFIG: the config.toml in the report's folder work/laboratory-..."
-    ]
+def _commands(plan: Plan, folder: Path) -> list[str]:
+    return [shell(["cs336", "train", "--config", str(laboratory.config_file(plan, folder, "run")), "--run", "again"])]
 
 
 PART = Part("training", "A training run", _measure, _answer, _commands, reads_corpora=True)

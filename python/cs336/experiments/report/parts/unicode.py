@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from cs336.accounting.table import Column, Table
 from cs336.experiments.report.part import Bench, Found, Part, Rows, joined
 from cs336.experiments.report.plan import Plan
@@ -42,11 +44,11 @@ def _answer(rows: Rows) -> list[str]:
         f"chr(0) is {sign['code_point']}, {sign['name']} (category {sign['category']}).",
         f"Its repr is {shown}, of {zero['repr(chr(0))']['characters']} characters; the character itself {told}.",
         f"In a text, the repr is {within} characters longer than what is printed, for its quotes and the escape.",
-        f"White space, of the characters below, {'is' if len(spaces) == 1 else 'are'} {joined(spaces)}.",
+        f"Of the characters below, {joined(spaces)} print{'s' if len(spaces) == 1 else ''} white space.",
     ]
 
 
-def _commands(plan: Plan) -> list[str]:
+def _commands(plan: Plan, folder: Path) -> list[str]:
     return ["printf '\\000\\t \\302\\240\\342\\200\\213\\303\\251\\360\\237\\230\\247' | cs336 text --table characters"]
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from cs336.experiments.report.part import Bench, Found, Part, Picture, Rows, joined, plural
 from cs336.experiments.report.parts import training_bpe
 from cs336.experiments.report.plan import Plan, shell
@@ -59,8 +61,8 @@ def _answer(rows: Rows) -> list[str]:
         name: sum(1 for row in rows["scripts"] if row[name.replace(" ", "_")] and row["script"] not in _NO_SCRIPTS)
         for name in names
     }
-    told = [f"{name} {plural(scripts[name], 'script')}" for name in names]
-    sentences.append(f"By scripts of their letters: {joined(told)}.")
+    told = [f"{plural(scripts[name], 'script')} in {name}" for name in names]
+    sentences.append(f"Their letters are of {joined(told)}.")
     sentences += _variety(rows)
     return sentences
 
@@ -87,7 +89,7 @@ def _variety(rows: Rows) -> list[str]:
     ]
 
 
-def _commands(plan: Plan) -> list[str]:
+def _commands(plan: Plan, folder: Path) -> list[str]:
     tables = [word for name in _TABLES for word in ("--table", name)]
     return [shell(["cs336", "experiment", "tokenizer", *plan.words(), *tables, "--chart", "vocabularies.png"])]
 
