@@ -25,9 +25,10 @@ def draw_stages(trained: Sequence[Trained], path: Path) -> None:
             fill, hatch = _FILLS[place % len(_FILLS)]
             panel.barh(names, seconds, left=left, label=stage, facecolor=fill, hatch=hatch, edgecolor="black")
             left = [start + more for start, more in zip(left, seconds, strict=True)]
-        for row, total in enumerate(left):
-            panel.annotate(readable(total, "seconds"), (total, row), (4, 0), textcoords="offset points", va="center")
-        panel.margins(x=0.12)
+        for row, (one, end) in enumerate(zip(trained, left, strict=True)):
+            told = f"{readable(one.report['seconds'], 'seconds')} in all"  # with what lies between stages
+            panel.annotate(told, (end, row), (4, 0), textcoords="offset points", va="center")
+        panel.margins(x=0.2)
         panel.invert_yaxis()
         panel.set_xlabel("seconds")
         panel.spines[["top", "right"]].set_visible(False)
