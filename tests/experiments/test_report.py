@@ -284,11 +284,14 @@ def test_tokenizers(rows):
 def test_accounting(rows):
     text = told("accounting", rows)
     assert "1,637,176,000 parameters, 6.549 GB in float32 (1,556,764,800 with a tied head)" in text
+    assert "takes 3.507 TFLOP. The write-up says 229.065 GFLOP; the right number is 15.3 times that." in text
     assert "At 1,024 tokens, the feed-forward takes the most in all sizes: 39.8%, 49.9%, 54.5% and 57.4%." in text
     assert "At 16,384 tokens, the scores take the most in all sizes" in text
     assert "grows for the feed-forward (39.8% to 57.4%)" in text
     rows["accounting"]["sizes"][0]["output_head"] = 0.9
+    rows["accounting"]["writeup-flops"][3]["ratio"] = 1.0
     text = told("accounting", rows)
+    assert "The write-up says the same." in text
     assert "what takes the most is in gpt2-small the output head, gpt2-medium the feed-forward" in text
 
 

@@ -45,7 +45,7 @@ def _answer(rows: Rows) -> list[str]:
     sentences = [
         f"GPT-2 XL has {counts['total']['parameters']:,} parameters, {readable(counts['total']['float32'], 'bytes')} in"
         f" float32 ({counts['with a tied head']['parameters']:,} with a tied head).",
-        f"A forward pass takes {readable(total['FLOP'], 'flop')} FLOP.",
+        f"A forward pass takes {readable(total['FLOP'], 'flop')}FLOP. {_written(rows)}",
     ]
     for context in sorted({int(str(row["context"])) for row in sizes}):
         models = [row for row in sizes if row["context"] == context]
@@ -63,6 +63,16 @@ def _answer(rows: Rows) -> list[str]:
 
 def _s(component: str) -> str:
     return "" if component.endswith("s") else "s"
+
+
+def _written(rows: Rows) -> str:
+    """The write-up's total beside the right one."""
+    row = next(row for row in rows["writeup-flops"] if row["model"] == NAME)
+    if round(row["ratio"], 3) == 1:
+        return "The write-up says the same."
+    return (
+        f"The write-up says {readable(row['written'], 'flop')}FLOP; the right number is {row['ratio']:.3g} times that."
+    )
 
 
 def _growth(sizes: list[dict[str, object]]) -> list[str]:

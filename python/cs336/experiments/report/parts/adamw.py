@@ -43,8 +43,8 @@ def _answer(rows: Rows) -> list[str]:
     step = {row["part"]: row for row in rows["training"]}
     update = next(row for name, row in step.items() if name.startswith("optimizer"))
     sentences.append(
-        f"A step of 1,024 sequences takes {readable(step['a step']['FLOP'], 'flop')} FLOP, of which AdamW's update"
-        f" takes {readable(update['FLOP'], 'flop')}."
+        f"A step of 1,024 sequences takes {readable(step['a step']['FLOP'], 'flop')}FLOP, of which AdamW's update"
+        f" takes {readable(update['FLOP'], 'flop')}FLOP."
     )
     days = ", ".join(f"{row['days']:,.1f} days in {row['type']}" for row in rows["time"])
     sentences.append(f"400,000 such steps on one A100 at half its peak take {days}.")
