@@ -126,6 +126,15 @@ def test_only_what_is_asked_for(corpora, folder):
         counting.make(corpora, folder, only=["none"])
 
 
+def test_what_is_not_asked_for_is_left_alone(corpora, folder):
+    counting = Counting()
+    counting.make(corpora, folder)
+    report, measured = counting.make(corpora, folder, seed=1, only=["plain"])
+    assert measured == ["plain"]
+    assert [one.status for one in report.done] == ["measured", "not asked for", "not asked for"]
+    assert counting.make(corpora, folder)[1] == ["plain"]
+
+
 def test_a_part_that_fails_loses_no_other(corpora, folder):
     counting = Counting()
     counting.make(corpora, folder)

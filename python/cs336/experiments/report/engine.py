@@ -146,9 +146,9 @@ def _bring(
         shutil.rmtree(work, ignore_errors=True)
     elif (record := read_record(folder, part, key)) is not None:
         return Done(part, "kept", record)
-    path_of(folder, part).unlink(missing_ok=True)  # of other inputs: nobody shall read it beside this page
     if not asked:
         return Done(part, "not asked for")
+    path_of(folder, part).unlink(missing_ok=True)  # of other inputs: nobody shall take it for what is measured now
     return _measure(part, key, Bench(plan, folder, work, told), number)
 
 
