@@ -15,7 +15,7 @@ from cs336.cli import cli, explain, main
 from cs336.errors import DataError
 
 COMMANDS = ["quickstart", "data", "stories", "tokenizer", "text", "account"]
-COMMANDS += ["experiment", "train", "config", "plot", "eval", "generate", "export", "import"]
+COMMANDS += ["experiment", "report", "train", "config", "plot", "eval", "generate", "export", "import"]
 
 
 @pytest.mark.parametrize("words", [[], ["tokenizer"], ["experiment"]])

@@ -82,7 +82,7 @@ def command(
 
     \b
     Example: cs336 experiment tokenizer stories.txt books.txt
-             cs336 experiment tokenizer stories.jsonl.gz books.txt --vocab-size 10000 --vocab-size 32000
+             cs336 experiment tokenizer stories.jsonl.gz books.txt --vocab-size 32000
     """
     chosen = names or tuple(TABLES)
     form = chosen_form(form, chosen, as_json=as_json)
