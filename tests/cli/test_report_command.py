@@ -33,6 +33,15 @@ def test_a_part_is_measured_once(cs336, corpora, tmp_path):
     assert "cs336 report --corpus cats.txt --corpus dogs.txt --out report --only unicode --restart" in page
 
 
+def test_one_corpus_is_enough(cs336, corpora, tmp_path):
+    words = ("report", *corpora[:2], "--vocab-size", "270", "--only", "tokenizers", "--only", "vocabularies")
+    done = cs336(*words)
+    assert done.returncode == 0, done.stderr
+    page = (tmp_path / "report" / "report.md").read_text("utf-8")
+    assert "the one measured is the tokenizer of cats on cats, with" in page
+    assert "the slowest" not in page
+
+
 def test_a_part_that_fails_makes_the_status_1(cs336, corpora, tmp_path):
     words = ("report", *corpora, "--vocab-size", "3", "--only", "unicode", "--only", "vocabularies", "--out", "out")
     done = cs336(*words)

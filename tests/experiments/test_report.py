@@ -264,9 +264,11 @@ def test_bpe(rows):
 def test_vocabularies(rows):
     first, second = rows["vocabularies"]["vocabularies"]
     first["mean_bytes"], second["mean_bytes"] = 3.0, 4.0
-    assert "The tokens of dogs are the longest on average (4.00 bytes)" in told("vocabularies", rows)
+    assert "On average, the tokens of dogs are the longest, with 4 bytes." in told("vocabularies", rows)
     first["mean_bytes"] = 5.0
-    assert "The tokens of cats <b>& are the longest on average (5.00 bytes)" in told("vocabularies", rows)
+    assert "On average, the tokens of cats <b>& are the longest, with 5 bytes." in told("vocabularies", rows)
+    second["mean_bytes"] = 5.0
+    assert "On average, the tokens of cats <b>& and dogs are the longest, with 5 bytes." in told("vocabularies", rows)
     assert "double-encoded" not in told("vocabularies", rows)
     longest = rows["vocabularies"]["longest"][0]
     longest.update(bytes=999, token="'x'", kind="double-encoded, controls lost", repaired=None)
@@ -284,7 +286,8 @@ def test_tokenizers(rows):
     assert "That of cats <b>& has 4.00 on dogs, as many." in told("tokenizers", rows)
     throughput = rows["tokenizers"]["throughput"]
     throughput[2].update(bytes_per_second=1000.0, seconds_for_the_Pile=8.25e8)
-    assert "The slowest, the tokenizer of dogs on cats <b>&, encodes 1.000 kB/s: 9,549 days" in told("tokenizers", rows)
+    slow = "the slowest is the tokenizer of dogs on cats <b>&, with 1.000 kB/s: 9,549 days for the Pile."
+    assert slow in told("tokenizers", rows)
     assert "uint16 holds all ids" in told("tokenizers", rows)
     throughput[3]["dtype"] = "uint32"
     assert "the ids take uint16 or uint32" in told("tokenizers", rows)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from cs336.accounting.table import readable
 from cs336.experiments.report.part import Bench, Found, Part, Rows
@@ -48,17 +49,8 @@ def _compared(other: str, corpus: str, ratio: float, own: float) -> str:
 def _speeds(rows: Rows) -> list[str]:
     """The range of speeds, and the Pile at both ends."""
     found = sorted(rows["throughput"], key=lambda row: float(row["bytes_per_second"]))
-    ends = {"slowest": found[0], "fastest": found[-1]}
-    sentences = []
-    for word, row in ends.items():
-        pile, speed = (
-            readable(row["seconds_for_the_Pile"], "seconds"),
-            readable(row["bytes_per_second"], "bytes per second"),
-        )
-        sentences.append(
-            f"The {word}, the tokenizer of {row['tokenizer_of']} on {row['corpus']}, encodes {speed}: {pile} for the"
-            " Pile."
-        )
+    ends = {"slowest": found[0], "fastest": found[-1]} if len(found) > 1 else {"one measured": found[0]}
+    sentences = [f"From file to file, the {word} is {_speed(row)}." for word, row in ends.items()]
     dtypes = sorted({row["dtype"] for row in found})
     fits = "uint16 holds all ids" if dtypes == ["uint16"] else f"the ids take {' or '.join(dtypes)}"
     shares = [row["token_file"] / row["bytes"] for row in found if row["tokenizer_of"] == row["corpus"]]
@@ -68,6 +60,13 @@ def _speeds(rows: Rows) -> list[str]:
         + " of its text's size."
     )
     return sentences
+
+
+def _speed(row: dict[str, Any]) -> str:
+    """How fast a tokenizer is on a corpus, and what the Pile would take at that."""
+    speed = readable(row["bytes_per_second"], "bytes per second")
+    pile = readable(row["seconds_for_the_Pile"], "seconds")
+    return f"the tokenizer of {row['tokenizer_of']} on {row['corpus']}, with {speed}: {pile} for the Pile"
 
 
 def _commands(plan: Plan, folder: Path) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from cs336.accounting.table import readable
 from cs336.experiments.report.part import Bench, Found, Part, Picture, Rows, joined, plural
 from cs336.experiments.report.parts import training_bpe
 from cs336.experiments.report.plan import Plan, shell
@@ -80,13 +81,19 @@ def _variety(rows: Rows) -> list[str]:
     known = [row for row in rows["vocabularies"] if row["mean_bytes"] is not None]
     if len(known) < 2:
         return []
-    longest = max(known, key=lambda row: float(row["mean_bytes"]))
-    own = {row["corpus"]: row["in_no_other"] / row["learned_tokens"] for row in known}
-    most = max(own, key=own.__getitem__)
+    means = {str(row["corpus"]): float(row["mean_bytes"]) for row in known}
+    own = {str(row["corpus"]): row["in_no_other"] / row["learned_tokens"] for row in known}
+    longest, least = joined(_greatest(means)), readable(max(means.values()), "number")
+    most = max(own.values())
     return [
-        f"The tokens of {longest['corpus']} are the longest on average ({longest['mean_bytes']:.2f} bytes);"
-        f" {most} has the largest part that is in no other ({own[most]:.1%})."
+        f"On average, the tokens of {longest} are the longest, with {least} bytes.",
+        f"The largest part that is in no other vocabulary is that of {joined(_greatest(own))}, {most:.1%}.",
     ]
+
+
+def _greatest(values: dict[str, float]) -> list[str]:
+    """Who has the greatest value; several where they are equal."""
+    return [name for name, value in values.items() if value == max(values.values())]
 
 
 def _commands(plan: Plan, folder: Path) -> list[str]:
