@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import json
 from html.parser import HTMLParser
 
@@ -10,11 +11,15 @@ import pytest
 
 from cs336.accounting.table import Column, Table
 from cs336.errors import ConfigError, CorpusError, DataError
+from cs336.experiments.ablation import Ablation
+from cs336.experiments.arms import Outcome
+from cs336.experiments.lr_sweep import Sweep
 from cs336.experiments.report.engine import make_report
 from cs336.experiments.report.part import Found, Part, Picture
 from cs336.experiments.report.parts import PARTS
 from cs336.experiments.report.plan import Plan
 from cs336.experiments.report.record import path_of
+from cs336.training import make_config
 
 END = "<|endoftext|>"
 BY_NAME = {part.name: part for part in PARTS}
@@ -110,7 +115,9 @@ def test_damaged_and_missing_files_are_made_again(corpora, folder):
     counting.make(corpora, folder)
     (folder / "parts" / "plain.json").write_text("{", encoding="utf-8")
     (folder / "pictures" / "needing.png").write_bytes(b"other")
-    assert counting.make(corpora, folder)[1] == ["plain", "needing"]
+    path = path_of(folder, counting.parts[1])
+    path.write_text(path.read_text("utf-8").replace('"heading": "number"', '"heading": "figure"'), encoding="utf-8")
+    assert counting.make(corpora, folder)[1] == ["plain", "reading", "needing"]
 
 
 def test_only_what_is_asked_for(corpora, folder):
@@ -394,8 +401,8 @@ def variant(name, verdict, change=None, mean=2.0):
         "verdict": verdict,
         "against_the_baseline": change,
         "mean_loss": mean,
-        "lowest": mean,
-        "highest": mean,
+        "lowest_loss": mean,
+        "highest_loss": mean,
         "best_rate": 0.01,
     }
 
@@ -412,6 +419,22 @@ def test_an_ablation():
     text = " ".join(BY_NAME["ablation"].answer({"verdicts": arms}))
     assert "Without a verdict: gelu (+0.500)." in text
     assert text.startswith("The baseline diverges at every rate.")
+
+
+def test_sweeps_and_ablations_have_the_tables_that_their_answers_are_made_of():
+    def outcome(loss, **about):
+        return Outcome(repr(about), about, "trained", 10, 10, None, 6.0, loss, loss)
+
+    sweep = Sweep((outcome(3.0, rate=0.1, warmup=0), outcome(2.0, rate=0.2, warmup=0)), {})
+    text = " ".join(BY_NAME["lr-sweep"].answer(Found(sweep.tables()).rows()))
+    assert text.startswith("Of 2 learning rates, 0.2 with 0 steps of warm-up ends lowest, at a loss of 2.000")
+    config = make_config({"model": {"preset": "tinystories-2025"}, "data": {"train": "t"}, "training": {"steps": 10}})
+    runs = [outcome(2.0 + seed / 10, variant="baseline", rate=0.1, seed=seed) for seed in (0, 1)]
+    runs += [outcome(4.0, variant="no-norm", rate=0.1, seed=seed) for seed in (0, 1)]
+    found = Ablation(tuple(runs), {"config": dataclasses.asdict(config)})
+    text = " ".join(BY_NAME["ablation"].answer(Found(found.tables()).rows()))
+    assert text.startswith("The baseline ends at a loss of 2.050 (2.000 to 2.100 by seed), at its best rate, 0.1.")
+    assert "Worse in every seed: no-norm (+1.950)." in text
 
 
 class Checked(HTMLParser):

@@ -32,7 +32,7 @@ def _answer(rows: Rows) -> list[str]:
     sentences = [
         "The baseline diverges at every rate."
         if base["mean_loss"] is None
-        else f"The baseline ends at a loss of {base['mean_loss']:.3f} ({base['lowest']:.3f} to {base['highest']:.3f}"
+        else f"The baseline ends at a loss of {base['mean_loss']:.3f} ({base['lowest_loss']:.3f} to {base['highest_loss']:.3f}"
         f" by seed), at its best rate, {base['best_rate']:g}."
     ]
     others = [row for name, row in verdicts.items() if name != BASELINE]
