@@ -29,12 +29,12 @@ def _measure(bench: Bench) -> Found:
 def _answer(rows: Rows) -> list[str]:
     verdicts = {row["variant"]: row for row in rows["verdicts"]}
     base = verdicts[BASELINE]
-    sentences = [
-        "The baseline diverges at every rate."
-        if base["mean_loss"] is None
-        else f"The baseline ends at a loss of {base['mean_loss']:.3f} ({base['lowest_loss']:.3f} to {base['highest_loss']:.3f}"
-        f" by seed), at its best rate, {base['best_rate']:g}."
-    ]
+    sentences = ["The baseline diverges at every rate."]
+    if base["mean_loss"] is not None:
+        spread = f"{base['lowest_loss']:.3f} to {base['highest_loss']:.3f} by seed"
+        sentences = [
+            f"The baseline ends at a loss of {base['mean_loss']:.3f} ({spread}), at its best rate, {base['best_rate']:g}."
+        ]
     others = [row for name, row in verdicts.items() if name != BASELINE]
     words = {"better": "Better in every seed", "worse": "Worse in every seed", "no verdict": "Without a verdict"}
     for verdict, word in words.items():
