@@ -32,9 +32,8 @@ def _answer(rows: Rows) -> list[str]:
     sentences = ["The baseline diverges at every rate."]
     if base["mean_loss"] is not None:
         spread = f"{base['lowest_loss']:.3f} to {base['highest_loss']:.3f} by seed"
-        sentences = [
-            f"The baseline ends at a loss of {base['mean_loss']:.3f} ({spread}), at its best rate, {base['best_rate']:g}."
-        ]
+        rate = f"{base['best_rate']:g}"
+        sentences = [f"The baseline ends at a loss of {base['mean_loss']:.3f} ({spread}), at its best rate, {rate}."]
     others = [row for name, row in verdicts.items() if name != BASELINE]
     words = {"better": "Better in every seed", "worse": "Worse in every seed", "no verdict": "Without a verdict"}
     for verdict, word in words.items():
