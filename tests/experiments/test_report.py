@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 import json
+import time
 from html.parser import HTMLParser
 
 import pytest
@@ -65,6 +66,7 @@ class Counting:
     def part(self, name, **settings):
         def measure(bench):
             if self.stop and self.stop[0] == name:
+                time.sleep(0.2)
                 raise self.stop[1]
             self.measured.append(name)
             (bench.pictures / f"{name}.png").write_bytes(b"\x89PNG " + name.encode())
@@ -94,6 +96,7 @@ def test_what_is_done_is_not_run_again(corpora, folder):
     report, measured = counting.make(corpora, folder)
     assert measured == ["reading", "needing"]
     assert [one.status for one in report.done] == ["kept", "measured", "measured"]
+    assert [one.record.seconds > 0.2 for one in report.done] == [False, True, False]  # the time of both calls
     page = report.html.read_text("utf-8")
     assert counting.make(corpora, folder)[1] == []
     assert report.html.read_text("utf-8") == page

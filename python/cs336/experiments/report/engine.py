@@ -19,7 +19,7 @@ from cs336.experiments.report.part import Bench, Part
 from cs336.experiments.report.parts import PARTS
 from cs336.experiments.report.plan import Plan
 from cs336.experiments.report.record import Record, key_of, path_of, read_record, write_record
-from cs336.files import advise, check_target, explained, remove_leftovers
+from cs336.files import advise, check_target, explained, remove_leftovers, whole_file
 
 __all__ = ["Done", "Report", "make_report"]
 
@@ -166,19 +166,31 @@ def _measure(part: Part, key: str, bench: Bench, number: int) -> Done:
         if old != bench.work:  # of other inputs
             shutil.rmtree(old, ignore_errors=True)
     failure = path_of(bench.folder, part).with_suffix(".error.txt")
-    began = time.perf_counter()
     try:
         bench.work.mkdir(exist_ok=True)
         bench.told(f"{number}. {part.title} ...")
-        found = part.measure(bench)
-        part.answer(found.rows())  # what can't be answered has not been measured
-        record = write_record(bench.folder, part, key, time.perf_counter() - began, found)
+        with _timed(bench.work / "seconds") as seconds:
+            found = part.measure(bench)
+            part.answer(found.rows())  # what can't be answered has not been measured
+        record = write_record(bench.folder, part, key, seconds(), found)
     except Exception as error:
         failure.write_text(traceback.format_exc(), encoding="utf-8")
         bench.told(f"{number}. {part.title} failed: {_explain(error)}")
         return Done(part, "failed", error=_explain(error))
     failure.unlink(missing_ok=True)
     return Done(part, "measured", record)
+
+
+@contextmanager
+def _timed(path: Path) -> Iterator[Callable[[], float]]:
+    """Adds what it takes to what earlier calls took that were stopped; gives a function of all seconds so far."""
+    before = float(path.read_text("utf-8")) if path.exists() else 0.0
+    began = time.perf_counter()
+    try:
+        yield lambda: float(path.read_text("utf-8"))
+    finally:
+        with whole_file(path) as aside:
+            aside.write_text(f"{before + time.perf_counter() - began}", encoding="utf-8")
 
 
 def _explain(error: Exception) -> str:
