@@ -97,7 +97,9 @@ def check_contents(wheel: Path) -> None:
         expect(len(compiled) == 1, f"it holds the compiled part, {compiled[0] if compiled else 'which is missing'}")
         library = archive.read(compiled[0])
     sources = {
-        path.relative_to(SOURCES).as_posix() for path in SOURCES.rglob("*.py*") if path.suffix in (".py", ".pyi")
+        path.relative_to(SOURCES).as_posix()
+        for path in SOURCES.rglob("*.*")
+        if path.suffix in (".py", ".pyi", ".jinja")
     }
     information = {name for name in names if ".dist-info/" in name}
     expect(names - information - {*compiled, "cs336/py.typed"} == sources, f"all {len(sources)} sources, no stray file")
