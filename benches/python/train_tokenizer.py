@@ -116,7 +116,8 @@ def check_merges(folder: Path) -> None:
     model = json.loads((folder / "cs336").read_text("utf-8"))["model"]
     ours = [tuple(pair) for pair in model["merges"]]
     lines = (folder / "ffbpe").read_text("utf-8").split("\n")
-    theirs = [tuple(line.split(" ")) for line in lines if line and not line.startswith("#version")]
+    pairs = [line.partition(" => ")[0] for line in lines if line and not line.startswith("#version")]
+    theirs = [tuple(pair.split(" ")) for pair in pairs]
     if ours != theirs:
         first = next((at for at, pair in enumerate(zip(ours, theirs, strict=False)) if pair[0] != pair[1]), None)
         raise RuntimeError(f"the merges differ from ffbpe's ({len(ours)} and {len(theirs)}), first at {first}")
