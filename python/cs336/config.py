@@ -31,7 +31,7 @@ _CHOICES: dict[str, tuple[str, ...]] = {
     "attention": get_args(AttentionKind),
 }
 _COUNTS = ("vocab_size", "context_length", "d_model", "num_layers", "num_heads", "d_ff")
-_SWITCHES = ("bias", "parallel", "tie_embeddings", "qk_norm")
+_SWITCHES = ("bias", "parallel", "tie_embeddings", "qk_norm", "value_residual", "zero_init")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,8 +76,12 @@ class ModelConfig:
     """Dropout on attention probabilities."""
     qk_norm: bool = False
     """RMSNorm over each head's queries and keys, before RoPE."""
+    value_residual: bool = False
+    """Each layer but the first attends over the mean of its own values and the first layer's."""
     init: Initialization = "course"
     """course: variance 2 / (in + out). gpt2: standard deviation 0.02, less where it adds to the residual stream."""
+    zero_init: bool = False
+    """The last matrix of attention and of feed-forward begins at 0, so that at first no layer changes what it reads."""
     attention: AttentionKind = "sdpa"
     """sdpa: PyTorch's fused kernel. reference: the formula written out, for tests and for reading."""
 

@@ -6,6 +6,8 @@ from hypothesis import strategies as st
 
 from cs336.config import ModelConfig
 
+_SWITCHES = ("bias", "parallel", "tie_embeddings", "qk_norm", "value_residual", "zero_init")
+
 
 @st.composite
 def configurations(draw: st.DrawFn, *, dropout: bool = False, **fixed: object) -> ModelConfig:
@@ -23,7 +25,7 @@ def configurations(draw: st.DrawFn, *, dropout: bool = False, **fixed: object) -
         "norm": draw(st.sampled_from(["rms", "layer"])),
         "norm_placement": draw(st.sampled_from(["pre", "post", "none"])),
         "attention": draw(st.sampled_from(["sdpa", "reference"])),
-        **{switch: draw(st.booleans()) for switch in ("bias", "parallel", "tie_embeddings", "qk_norm")},
+        **{switch: draw(st.booleans()) for switch in _SWITCHES},
     }
     if dropout:
         settings |= {name: draw(st.sampled_from([0.0, 0.25])) for name in ("residual_pdrop", "attn_pdrop")}

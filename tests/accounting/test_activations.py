@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import weakref
+from unittest.mock import patch
 
 import pytest
 import torch
@@ -18,6 +19,7 @@ from cs336.accounting.memory import training_memory
 from cs336.config import ModelConfig, preset
 from cs336.errors import ConfigError
 from cs336.nn import TransformerLM, cross_entropy
+from cs336.nn.attention import SharedValues
 
 quickly = settings(max_examples=60, deadline=None)
 batches = st.integers(1, 3)
@@ -33,23 +35,30 @@ class Kept:
 def kept_bytes(
     config: ModelConfig, batch: int, dtype: torch.dtype, *, checkpointing: bool = False, loss: str = "whole"
 ) -> int:
-    """Bytes of all storages that the graph of one loss holds, without weights and tables."""
+    """Bytes of all storages that the graph of one loss holds, and with it the blocks; without weights and tables."""
     model = TransformerLM(config).train()
     model.activation_checkpointing = checkpointing
     kept: weakref.WeakSet[Kept] = weakref.WeakSet()
+    shared: list[Tensor] = []
+
+    def keep(values: SharedValues, values_BHTD: Tensor) -> Tensor:
+        shared.append(values_BHTD)
+        return own_keep(values, values_BHTD)
 
     def pack(tensor: Tensor) -> Kept:
         kept.add(one := Kept(tensor))
         return one
 
     tokens = torch.zeros(batch, config.context_length, dtype=torch.long)
-    with torch.autograd.graph.saved_tensors_hooks(pack, lambda one: one.tensor):
+    own_keep = SharedValues.keep
+    with patch.object(SharedValues, "keep", keep), torch.autograd.graph.saved_tensors_hooks(pack, lambda one: one.tensor):
         with torch.autocast("cpu", dtype, enabled=dtype != torch.float32):
             out = model(tokens, targets_BT=tokens.clone() if loss == "chunked" else None)
         value = out if loss == "chunked" else cross_entropy(out.float(), tokens.clone())
     del out
     own = {t.untyped_storage().data_ptr() for t in (*model.parameters(), *model.buffers())}
-    storages = {one.tensor.untyped_storage().data_ptr(): one.tensor.untyped_storage().nbytes() for one in kept}
+    tensors = [one.tensor for one in kept] + (shared if checkpointing else [])
+    storages = {t.untyped_storage().data_ptr(): t.untyped_storage().nbytes() for t in tensors}
     assert value.requires_grad
     return sum(size for place, size in storages.items() if place not in own)
 

@@ -26,6 +26,7 @@ SWITCHES = st.fixed_dictionaries(
         "parallel": st.booleans(),
         "tie_embeddings": st.booleans(),
         "qk_norm": st.booleans(),
+        "value_residual": st.booleans(),
         "init": st.sampled_from(["course", "gpt2"]),
         "d_ff": st.sampled_from([None, 24]),
         "num_heads": st.sampled_from([1, 2, 4]),
@@ -193,11 +194,12 @@ def test_dropout_after_the_embeddings_and_each_sublayer_in_training_only() -> No
     assert all(0.3 < share < 0.7 for share in dropped)
 
 
-def test_checkpointing_changes_no_gradient_and_runs_each_layer_again() -> None:
+@pytest.mark.parametrize("value_residual", [False, True])
+def test_checkpointing_changes_no_gradient_and_runs_each_layer_again(value_residual: bool) -> None:
     """With dropout, which must draw the same numbers the second time."""
     gradients, calls = [], []
     for checkpointing in (False, True):
-        model = build(SMALL, residual_pdrop=0.2).train()
+        model = build(SMALL, residual_pdrop=0.2, value_residual=value_residual).train()
         model.activation_checkpointing = checkpointing
         model.layers[1].register_forward_pre_hook(lambda *_: calls.append(None))
         torch.manual_seed(1)
@@ -241,6 +243,45 @@ def test_gpt2_initialization() -> None:
         else:
             std = 0.02 / 4 if name.endswith(("output_proj.weight", "w2.weight")) else 0.02
             assert parameter.std().item() == pytest.approx(std, rel=0.03), name
+
+
+@pytest.mark.parametrize("init", ["course", "gpt2"])
+@pytest.mark.parametrize("tie_embeddings", [False, True])
+def test_zero_init_changes_the_last_matrix_of_each_sublayer_only(init: str, tie_embeddings: bool) -> None:
+    settings = {"init": init, "tie_embeddings": tie_embeddings}
+    plain, model = build(SMALL, **settings).state_dict(), build(SMALL, **settings, zero_init=True)
+    for name, weight in model.state_dict().items():
+        zero = name.endswith(("output_proj.weight", "w2.weight"))
+        assert torch.equal(weight, torch.zeros_like(weight) if zero else plain[name]), name
+    seen: list[Tensor] = []
+    for layer in model.layers:
+        layer.register_forward_hook(lambda module, args, out: seen.append((args[0] - out).abs().max()))
+    model(ids(2, 12))
+    assert seen == [0.0, 0.0]
+    cross_entropy(model(ids(4, 12)), ids(4, 12).flip(0)).backward()
+    for layer in model.layers:
+        assert layer.ffn.w2.weight.grad.abs().min() > 0  # the zeros do not stay
+
+
+def test_later_layers_attend_over_the_first_layer_s_values_too() -> None:
+    """By another hand: put the mean of both values where the second layer computes its own."""
+    model, plain = build(SMALL, value_residual=True), build(SMALL)
+    first: list[Tensor] = []
+
+    def keep(module: nn.Module, args: tuple[Tensor], values: Tensor) -> None:
+        first.append(values)
+
+    def mean(module: nn.Module, args: tuple[Tensor], values: Tensor) -> Tensor:
+        return (values + first[-1]) / 2
+
+    before = plain(ids(2, 12))
+    plain.layers[0].attn.v_proj.register_forward_hook(keep)
+    plain.layers[1].attn.v_proj.register_forward_hook(mean)
+    torch.testing.assert_close(model(ids(2, 12)), plain(ids(2, 12)), rtol=1e-12, atol=1e-12)
+    assert not torch.allclose(model(ids(2, 12)), before)
+    assert torch.equal(model(ids(2, 12)), model(ids(2, 12)))  # nothing stays from one pass to the next
+    one = {"num_layers": 1}
+    assert torch.equal(build(SMALL, **one, value_residual=True)(ids(2, 12)), build(SMALL, **one)(ids(2, 12)))
 
 
 def test_a_seed_repeats_the_weights() -> None:

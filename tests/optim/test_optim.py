@@ -7,8 +7,12 @@ import sys
 import pytest
 import torch
 
+from cs336.config import ModelConfig
+from cs336.nn import TransformerLM
 from cs336.optim import SGD, AdamW, Muon, clip_grad_norm, constant_schedule, cosine_schedule, wsd_schedule
 from cs336.optim.muon import orthogonalize
+from cs336.training import OptimizerConfig
+from cs336.training.loop import make_optimizers
 
 
 def model() -> torch.nn.Module:
@@ -78,6 +82,8 @@ def test_the_kernel_goes_on_from_the_state_of_the_formula() -> None:
 def test_no_optimizer_imports_the_compiler() -> None:
     code = """
 import sys, torch
+from cs336.config import ModelConfig
+from cs336.nn import TransformerLM
 from cs336.optim import SGD, AdamW, Muon
 for kind in (SGD, AdamW, Muon):
     net = torch.nn.Linear(3, 3, bias=False)
@@ -165,3 +171,31 @@ def test_clipping_equals_torch_and_passes_over_frozen_parameters() -> None:
 def test_nonsense_is_refused(arguments: dict) -> None:
     with pytest.raises(ValueError, match="must"):
         AdamW([torch.nn.Parameter(torch.zeros(1))], **arguments)
+
+
+@pytest.mark.parametrize("name", ["adamw", "muon"])
+@pytest.mark.parametrize("tie_embeddings", [False, True])
+def test_each_weight_has_the_rate_and_the_decay_of_its_kind(name: str, tie_embeddings: bool) -> None:
+    net = TransformerLM(
+        ModelConfig(
+            vocab_size=9, context_length=4, d_model=8, num_layers=1, num_heads=2, positions="learned",
+            tie_embeddings=tie_embeddings,
+        )
+    )  # fmt: skip
+    settings = OptimizerConfig(name=name, lr=0.1, embedding_lr=0.3, muon_lr=0.2, weight_decay=0.05)
+    found = {
+        id(parameter): (type(optimizer), group["peak_lr"], group["weight_decay"])
+        for optimizer in make_optimizers(net, settings)
+        for group in optimizer.param_groups
+        for parameter in group["params"]
+    }
+    in_layers = (Muon, 0.2, 0.05) if name == "muon" else (AdamW, 0.1, 0.05)
+    expected = {"token_embeddings": (AdamW, 0.3, 0.05), "position_embeddings": (AdamW, 0.3, 0.05)}
+    expected |= {"lm_head": (AdamW, 0.1, 0.05), "ln_final": (AdamW, 0.1, 0.0)}
+    for parameter_name, parameter in net.named_parameters():
+        kind = parameter_name.split(".")[0]
+        if kind == "layers":
+            assert found[id(parameter)] == (in_layers if parameter.ndim == 2 else (AdamW, 0.1, 0.0)), parameter_name
+        else:
+            assert found[id(parameter)] == expected[kind], parameter_name
+    assert len(found) == len(list(net.parameters()))

@@ -64,12 +64,16 @@ def assert_close(run: Path, other: Path) -> None:
     torch.testing.assert_close(weights, others, rtol=1e-3, atol=1e-4)
 
 
-@pytest.mark.parametrize("optimizer", ["adamw", "muon"])
+@pytest.mark.parametrize(
+    ("optimizer", "model"),
+    [("adamw", {}), ("muon", {}), ("muon", {"num_layers": 3, "value_residual": True, "zero_init": True})],
+)
 @pytest.mark.parametrize("parallel", ["ddp", "fsdp"])
 def test_two_processes_learn_what_one_does(
-    train_pair: Pair, plain: dict[str, Any], tmp_path: Path, parallel: str, optimizer: str
+    train_pair: Pair, plain: dict[str, Any], tmp_path: Path, parallel: str, optimizer: str, model: dict[str, Any]
 ) -> None:
     config = changed(changed(plain, "training", parallel=parallel), "optimizer", name=optimizer)
+    config = changed(config, "model", **model)
     train(make_config(config), tmp_path / "one")
     outcomes = train_pair(config, tmp_path / "two")
     one = [row for row in rows_of(tmp_path / "one") if "valid_loss" in row][-1]

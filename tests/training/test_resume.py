@@ -42,9 +42,23 @@ def crash() -> None:
     raise CrashError
 
 
-@pytest.mark.parametrize("optimizer", ["adamw", "muon", "sgd"])
-def test_a_crashed_run_ends_as_an_unbroken_one(raw: dict[str, Any], tmp_path: Path, optimizer: str) -> None:
-    config = make_config(changed(raw, "optimizer", name=optimizer))
+EVERY_SWITCH = {"num_layers": 3, "qk_norm": True, "value_residual": True, "zero_init": True, "ffn": "relu2"}
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "model"),
+    [
+        ({"name": "adamw"}, {}),
+        ({"name": "muon"}, {}),
+        ({"name": "sgd"}, {}),
+        ({"name": "muon", "embedding_lr": 0.05, "schedule": "wsd", "decay_fraction": 0.5}, EVERY_SWITCH),
+        ({"name": "adamw", "embedding_lr": 0.05, "schedule": "constant"}, EVERY_SWITCH | {"tie_embeddings": True}),
+    ],
+)
+def test_a_crashed_run_ends_as_an_unbroken_one(
+    raw: dict[str, Any], tmp_path: Path, optimizer: dict[str, Any], model: dict[str, Any]
+) -> None:
+    config = make_config(changed(changed(raw, "optimizer", **optimizer), "model", **model))
     whole = train(config, tmp_path / "whole")
     for step in (3, 6, 8):  # before the first checkpoint, between two, and on one before it is written
         with pytest.raises(CrashError):

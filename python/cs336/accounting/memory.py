@@ -128,6 +128,8 @@ def training_memory(
         items.append(MemoryItem(f"{dtype} copies of the matrices", "copies", NARROW * _matrices(config), numbers))
     found = activations(config, counting=counting, attention=attention, dtype=dtype, loss=loss)
     kept = _checkpointed(found) if checkpointing else [(activation.name, activation.bytes) for activation in found]
+    if checkpointing and config.value_residual:  # an input of the later blocks that no block can compute again
+        kept.append(("values of the first layer", narrow_bytes(dtype) * B * L * d))
     items += [MemoryItem(name, "activations", formula, numbers) for name, formula in kept]
     return TrainingMemory(items)
 

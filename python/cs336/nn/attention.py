@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import torch
 import torch.nn.functional as F
@@ -16,7 +16,29 @@ from cs336.nn.linear import Linear
 from cs336.nn.norm import RMSNorm
 from cs336.nn.rope import RotaryPositionalEmbedding
 
-__all__ = ["MultiheadSelfAttention", "build_attention"]
+__all__ = ["MultiheadSelfAttention", "SharedValues", "build_attention"]
+
+
+class SharedValues:
+    """The first layer's values in one forward pass, on their way to the later layers.
+
+    Those attend over (v_1 + v_n) / 2 instead of v_n: what a token is stays within reach however deep the layer (value
+    residual learning, Zhou et al. 2024, with both shares fixed at a half). Which layer is the first is said from outside:
+    under activation checkpointing it comes a second time, after all others.
+    """
+
+    def __init__(self) -> None:
+        self.first_BHTD: Tensor | None = None
+
+    def keep(self, values_BHTD: Tensor) -> Tensor:
+        """Keep the first layer's values, over which it attends."""
+        self.first_BHTD = values_BHTD
+        return values_BHTD
+
+    def mix(self, values_BHTD: Tensor) -> Tensor:
+        """Return what a later layer attends over."""
+        assert self.first_BHTD is not None, "the first layer comes first"
+        return (values_BHTD + self.first_BHTD) * 0.5
 
 
 class MultiheadSelfAttention(nn.Module):
@@ -78,6 +100,7 @@ class MultiheadSelfAttention(nn.Module):
         *,
         cache: LayerCache | LayerStep | None = None,
         mask: Tensor | None = None,
+        shared: Callable[[Tensor], Tensor] | None = None,
     ) -> Tensor:
         """(B..., T, d_model) -> (B..., T, d_model).
 
@@ -86,31 +109,37 @@ class MultiheadSelfAttention(nn.Module):
             token_positions: (T) or (B..., T), for RoPE; None: 0, 1, 2, ..., going on from the cache.
             cache: earlier keys and values; the new ones are added to it. x must be (B, T, d_model) then.
             mask: (B, 1, T, S), True where a query may attend; None: to all up to itself.
+            shared: gives the values to attend over for this layer's own, see SharedValues; None: these themselves.
         """
         past = 0 if cache is None else cache.length
-        q_BHTD, k_BHTD, v_BHTD = map(self._split_heads, self._project(x))
+        turned = self.rope is not None or self.q_norm is not None
+        # Values that are mixed are new ones, and would stand beside those that queries and keys hold on to.
+        at_once = torch.is_grad_enabled() and (turned or shared is None)
+        q_BHTD, k_BHTD, v_BHTD = map(self._split_heads, self._project(x, at_once))
         if self.q_norm is not None and self.k_norm is not None:
             q_BHTD, k_BHTD = self.q_norm(q_BHTD), self.k_norm(k_BHTD)
         if self.rope is not None:
             if token_positions is None and past:
                 token_positions = torch.arange(past, past + x.shape[-2], device=x.device)
             q_BHTD, k_BHTD = self.rope(q_BHTD, token_positions), self.rope(k_BHTD, token_positions)
-        if self.rope is not None or self.q_norm is not None:
+        if turned:
             # Queries and keys are new ones. What was projected may go, but for the values, which stand in between.
             v_BHTD = v_BHTD.clone(memory_format=torch.preserve_format)
+        if shared is not None:
+            v_BHTD = shared(v_BHTD)
         k_BHSD, v_BHSD = (k_BHTD, v_BHTD) if cache is None else cache.append(k_BHTD, v_BHTD)
         out_BHTD = self._attend(q_BHTD, k_BHSD, v_BHSD, past, mask)
         out: Tensor = self.output_proj(out_BHTD.transpose(-3, -2).flatten(-2))  # (B, T, H D)
         return out
 
-    def _project(self, x: Tensor) -> Iterable[Tensor]:
+    def _project(self, x: Tensor, at_once: bool) -> Iterable[Tensor]:
         """Queries, keys and values, (B, T, H D) each.
 
         In training by one product with the three weights one below the other, so that x and the gradient are read once
         instead of three times. Without gradients x may be a single token, and putting the weights together more work.
         """
         layers = (self.q_proj, self.k_proj, self.v_proj)
-        if not torch.is_grad_enabled():
+        if not at_once:
             return [layer(x) for layer in layers]
         biases: list[Tensor] = [layer.bias for layer in layers if layer.bias is not None]
         weights: list[Tensor] = [layer.weight for layer in layers]

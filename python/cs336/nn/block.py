@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 
@@ -53,11 +55,12 @@ class TransformerBlock(nn.Module):
         *,
         cache: LayerCache | LayerStep | None = None,
         mask: Tensor | None = None,
+        shared: Callable[[Tensor], Tensor] | None = None,
     ) -> Tensor:
         """(..., T, d_model) -> (..., T, d_model); the arguments are those of the attention."""
 
         def attend(x: Tensor) -> Tensor:
-            out: Tensor = self.dropout(self.attn(x, token_positions, cache=cache, mask=mask))
+            out: Tensor = self.dropout(self.attn(x, token_positions, cache=cache, mask=mask, shared=shared))
             return out
 
         def feed(x: Tensor) -> Tensor:

@@ -12,6 +12,7 @@ from torch.utils.checkpoint import checkpoint
 
 from cs336.config import ModelConfig
 from cs336.errors import CheckpointError, ConfigError
+from cs336.nn.attention import SharedValues
 from cs336.nn.block import TransformerBlock, build_rope
 from cs336.nn.cache import BatchStep, KeyValueCache
 from cs336.nn.embedding import Embedding
@@ -20,6 +21,9 @@ from cs336.nn.loss import chunked_cross_entropy
 from cs336.nn.norm import LayerNorm, RMSNorm, build_norm
 
 __all__ = ["TransformerLM"]
+
+# The projections back into the residual stream.
+_INTO_THE_STREAM = ("attn.output_proj.weight", "ffn.w2.weight")
 
 
 class TransformerLM(nn.Module):
@@ -66,6 +70,8 @@ class TransformerLM(nn.Module):
 
         gpt2: normal with standard deviation 0.02; the projections back into the residual stream, of which it sums
         2 num_layers, divided by sqrt(2 num_layers). Biases are 0, norms 1.
+
+        `config.zero_init` then sets those projections to 0.
         """
         for module in self.modules():
             if isinstance(module, Linear | Embedding | RMSNorm | LayerNorm):
@@ -76,11 +82,15 @@ class TransformerLM(nn.Module):
             for table in (self.token_embeddings, self.position_embeddings):
                 if table is not None:
                     table.reset_parameters(std=1.0 / math.sqrt(self.config.d_model))
+        if self.config.zero_init:
+            for name, parameter in self.named_parameters():
+                if name.endswith(_INTO_THE_STREAM):
+                    nn.init.zeros_(parameter)
 
     def _init_gpt2(self) -> None:
         std = 0.02
         for name, parameter in self.named_parameters():
-            if name.endswith(("attn.output_proj.weight", "ffn.w2.weight")):
+            if name.endswith(_INTO_THE_STREAM):
                 nn.init.normal_(parameter, std=std / math.sqrt(2 * self.config.num_layers))
             elif parameter.dim() == 2:
                 nn.init.normal_(parameter, std=std)
@@ -122,11 +132,14 @@ class TransformerLM(nn.Module):
         if (table := self.position_embeddings) is not None:
             x_BTD = x_BTD + (table.weight[: token_ids_BT.shape[-1]] if positions is None else table(positions))
         x_BTD = self.dropout(x_BTD)
+        values = SharedValues() if self.config.value_residual else None
         for index, layer in enumerate(self.layers):
+            shared = {} if values is None else {"shared": values.mix if index else values.keep}
             if self.activation_checkpointing and cache is None:
-                x_BTD = checkpoint(layer, x_BTD, mask=mask, use_reentrant=False)
+                x_BTD = checkpoint(layer, x_BTD, mask=mask, use_reentrant=False, **shared)
             else:
-                x_BTD = layer(x_BTD, positions, cache=None if cache is None else cache.layers[index], mask=mask)
+                layer_cache = None if cache is None else cache.layers[index]
+                x_BTD = layer(x_BTD, positions, cache=layer_cache, mask=mask, **shared)
         if only_B is not None:
             x_BTD = x_BTD[torch.arange(len(only_B), device=only_B.device), only_B][:, None]
         x_BTD = self.ln_final(x_BTD)

@@ -57,6 +57,8 @@ class OptimizerConfig:
     """Peak learning rate."""
     min_lr: float | None = None
     """Learning rate at the end; None: a tenth of lr."""
+    embedding_lr: float | None = None
+    """Peak learning rate of the token and position embeddings, which follows the same schedule; None: lr."""
     muon_lr: float = 0.02
     """Peak learning rate of Muon's part; it follows the same schedule."""
     betas: tuple[float, float] = (0.9, 0.95)
@@ -159,7 +161,7 @@ class RunConfig:
             )
         if not 0 < optimizer.lr < math.inf:
             raise ConfigError(f"optimizer.lr must be above 0 and finite, not {optimizer.lr}")
-        for name in ("weight_decay", "eps", "grad_clip", "muon_lr", "min_lr"):
+        for name in ("weight_decay", "eps", "grad_clip", "muon_lr", "embedding_lr", "min_lr"):
             value = getattr(optimizer, name)
             if value is not None and not 0 <= value < math.inf:
                 raise ConfigError(f"optimizer.{name} must be at least 0 and finite, not {value}")

@@ -10,10 +10,12 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from filelock import FileLock, Timeout
 from torch import Tensor
+from torch.nn import Parameter
 
 from cs336.accounting import mfu
 from cs336.data.batches import to_device
@@ -488,26 +490,32 @@ class Run:
 
 def make_optimizers(model: TransformerLM, config: OptimizerConfig) -> list[torch.optim.Optimizer]:
     """The optimizers of a model; each group of parameters carries its peak learning rate as ``peak_lr``."""
-    named = dict(model.named_parameters())
-    hidden = [p for name, p in named.items() if p.ndim == 2 and name.startswith("layers.")]
-    rest = list(named.values())
+    rest = dict(model.named_parameters())
     optimizers: list[torch.optim.Optimizer] = []
     if config.name == "sgd":
-        optimizers.append(SGD(rest, lr=config.lr))
+        optimizers.append(SGD(rest.values(), lr=config.lr))
     if config.name == "muon":
-        optimizers.append(Muon(hidden, lr=config.muon_lr, weight_decay=config.weight_decay))
-        in_muon = {id(p) for p in hidden}
-        rest = [p for p in rest if id(p) not in in_muon]
+        hidden = [name for name, p in rest.items() if p.ndim == 2 and name.startswith("layers.")]
+        matrices = [rest.pop(name) for name in hidden]
+        optimizers.append(Muon(matrices, lr=config.muon_lr, weight_decay=config.weight_decay))
     if config.name != "sgd":
-        decayed = [p for p in rest if config.decay_all or p.ndim >= 2]
-        plain = [p for p in rest if not (config.decay_all or p.ndim >= 2)]
-        groups = [{"params": decayed, "weight_decay": config.weight_decay}, {"params": plain, "weight_decay": 0.0}]
-        groups = [group for group in groups if group["params"]]
-        optimizers.append(AdamW(groups, lr=config.lr, betas=config.betas, eps=config.eps))
+        optimizers.append(AdamW(_adamw_groups(rest, config), lr=config.lr, betas=config.betas, eps=config.eps))
     for optimizer in optimizers:
         for group in optimizer.param_groups:
             group["peak_lr"] = group["lr"]
     return optimizers
+
+
+def _adamw_groups(named: dict[str, Parameter], config: OptimizerConfig) -> list[dict[str, Any]]:
+    """Parameters by learning rate and decay: embeddings may have a rate of their own, vectors do not decay."""
+    groups: dict[tuple[float, float], list[Parameter]] = {}
+    for name, parameter in named.items():
+        lr = config.lr
+        if config.embedding_lr is not None and name.endswith("_embeddings.weight"):
+            lr = config.embedding_lr
+        decay = config.weight_decay if config.decay_all or parameter.ndim >= 2 else 0.0
+        groups.setdefault((lr, decay), []).append(parameter)
+    return [{"params": members, "lr": lr, "weight_decay": decay} for (lr, decay), members in groups.items()]
 
 
 def learning_rate(step: int, peak: float, config: OptimizerConfig, steps: int) -> float:
