@@ -188,6 +188,7 @@ def test_which_presets_have_a_counterpart(name: str) -> None:
         (LLAMA, {"ffn": "silu"}, "ffn must be 'swiglu', not 'silu'"),
         (LLAMA, {"qk_norm": True}, "qk_norm must be False, not True"),
         (LLAMA, {"parallel": True}, "parallel must be False, not True"),
+        (LLAMA, {"value_residual": True}, "value_residual must be False, not True"),
         (LLAMA, {"norm_placement": "post"}, "norm_placement must be 'pre', not 'post'"),
         (GPT2, {"bias": False}, "bias must be True, not False"),
         (GPT2, {"norm": "rms"}, "norm must be 'layer', not 'rms'"),
@@ -202,6 +203,11 @@ def test_what_has_no_counterpart_is_refused_by_its_key(
     with pytest.raises(UnrepresentableError, match=f"model.{key}"):
         export_model(model, None, tmp_path / "out")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_how_weights_began_needs_no_counterpart(tmp_path: Path) -> None:
+    export_model(TransformerLM(dataclasses.replace(LLAMA, zero_init=True)), None, tmp_path / "out")
+    assert import_model(tmp_path / "out")
 
 
 @pytest.mark.parametrize(

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -41,8 +43,20 @@ def test_parameters_tokens_and_target(name: str, parameters: int, tokens: int, t
     assert RUN_PRESETS[name].target_loss == target
 
 
-def test_every_run_is_held_by_the_test_above() -> None:
-    assert list(RUN_PRESETS) == ["tinystories", "tinystories-low-resource", "openwebtext"]
+def test_every_run_is_held_by_a_test() -> None:
+    assert list(RUN_PRESETS) == ["tinystories", "tinystories-low-resource", "openwebtext", "speedrun"]
+
+
+def test_speedrun_is_the_recipe_that_was_measured() -> None:
+    """Its rows stand in docs/recipes.json, so that none of its settings changes without being measured."""
+    measured = json.loads((Path(__file__).parents[1] / "docs/recipes.json").read_text("utf-8"))
+    ours = [one for one in measured["results"] if one["recipe"] == "speedrun"]
+    best = min(ours, key=lambda one: one["bits_per_byte"])
+    wanted = measured["base"] | best["settings"] | {"training.steps": best["steps"]}
+    sections = RUN_PRESETS["speedrun"].sections
+    held = {f"{section}.{key}": value for section, values in sections.items() for key, value in values.items()}
+    assert held | {"training.device": "cpu"} == wanted
+    run("speedrun")
 
 
 def test_what_is_given_outweighs_the_preset() -> None:

@@ -47,7 +47,22 @@ RUN_PRESETS = {
         "OpenWebText as TinyStories in full: the same shape, steps and tokens, with 32,000 entries",
         {"model": {"preset": "tinystories-2025", "vocab_size": 32_000}, **_FULL},
     ),
-}
+    # The best of the recipes in docs/recipes.md, at the size that it was measured at.
+    "speedrun": RunPreset(
+        "a small model that learns in fewer steps: Muon and the switches of docs/recipes.md",
+        {
+            "model": {
+                "vocab_size": 2000, "context_length": 128, "d_model": 128, "num_layers": 4, "num_heads": 4,
+                "qk_norm": True, "value_residual": True, "zero_init": True,
+            },
+            "optimizer": {
+                "name": "muon", "lr": 8e-3, "embedding_lr": 0.03, "muon_lr": 0.04, "warmup_steps": 5,
+                "schedule": "wsd", "decay_fraction": 0.4,
+            },
+            "training": {"steps": 144, "batch_size": 8},
+        },
+    ),
+}  # fmt: skip
 """Known runs by name."""
 
 

@@ -15,7 +15,7 @@ from cs336.errors import CheckpointError, UnrepresentableError
 
 # They size the model, or do not change what a trained one computes.
 _FREE = ("vocab_size", "context_length", "d_model", "num_layers", "num_heads", "d_ff", "rope_theta", "norm_eps",
-         "tie_embeddings", "residual_pdrop", "attn_pdrop", "init", "attention")  # fmt: skip
+         "tie_embeddings", "residual_pdrop", "attn_pdrop", "init", "zero_init", "attention")  # fmt: skip
 
 
 @dataclass(frozen=True)
