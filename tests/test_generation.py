@@ -137,6 +137,7 @@ SHAPES: dict[str, dict[str, object]] = {
     "parallel": {"parallel": True, "qk_norm": True},
     "post, parallel": {"norm_placement": "post", "parallel": True, "positions": "learned"},
     "reference": {"attention": "reference"},
+    "value residual": {"value_residual": True},
 }
 
 
