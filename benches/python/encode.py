@@ -283,7 +283,7 @@ ARRAY_TO_FILE = """
 from pathlib import Path
 import numpy as np
 import encode
-ids = encode.{name}(Path(folder), encode.VOCABULARIES[vocabulary])["array"]([open(source, encoding="utf-8").read()])
+ids = encode.{name}(Path(folder), encode.VOCABULARIES[vocabulary])["array"]([open(source, encoding="utf-8", newline="").read()])
 np.save(target, np.asarray(ids).astype(dtype))
 """
 

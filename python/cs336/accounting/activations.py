@@ -197,9 +197,11 @@ class _Autograd:
 
     def attention(self, *, reads_block_input: bool) -> Iterator[Activation]:
         """From the input of the projections to that of the output projection."""
+        # Values that go on to be mixed come from a product of their own, unless queries and keys are made anew.
+        at_once = not self.config.value_residual or self.config.qk_norm or self.config.positions == "rope"
         if self.mixed or not reads_block_input:
-            yield from self.linear_input("Q, K, V projections: input", self.stream, 1)
-        if not self.mixed:
+            yield from self.linear_input("Q, K, V projections: input", self.stream, 1 if at_once else 3)
+        if at_once and not self.mixed:
             # One product with the three weights one below the other; mixed precision copies the weights anyway.
             yield Activation("Q, K, V projections: weights", 3 * d**2, FLOAT32)
         if self.config.qk_norm:
