@@ -64,9 +64,9 @@ def test_a_dry_run_of_each_preset(cs336, workshop, name):
     done = cs336(*words, "--training.batch-size", "2", "--training.device", "cpu")
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
-    steps = load_config(None, {"preset": name, "data.train": "train.npy"}).training.steps
-    assert found["tokens"] == steps * 2 * 16
-    assert found["config"]["optimizer"]["lr"] == 1e-3
+    preset = load_config(None, {"preset": name, "data.train": "train.npy"})
+    assert found["tokens"] == preset.training.steps * 2 * 16
+    assert found["config"]["optimizer"]["lr"] == preset.optimizer.lr
 
 
 @pytest.mark.slow
