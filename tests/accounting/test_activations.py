@@ -51,7 +51,10 @@ def kept_bytes(
 
     tokens = torch.zeros(batch, config.context_length, dtype=torch.long)
     own_keep = SharedValues.keep
-    with patch.object(SharedValues, "keep", keep), torch.autograd.graph.saved_tensors_hooks(pack, lambda one: one.tensor):
+    with (
+        patch.object(SharedValues, "keep", keep),
+        torch.autograd.graph.saved_tensors_hooks(pack, lambda one: one.tensor),
+    ):
         with torch.autocast("cpu", dtype, enabled=dtype != torch.float32):
             out = model(tokens, targets_BT=tokens.clone() if loss == "chunked" else None)
         value = out if loss == "chunked" else cross_entropy(out.float(), tokens.clone())
