@@ -283,7 +283,8 @@ ARRAY_TO_FILE = """
 from pathlib import Path
 import numpy as np
 import encode
-ids = encode.{name}(Path(folder), encode.VOCABULARIES[vocabulary])["array"]([open(source, encoding="utf-8", newline="").read()])
+text = open(source, encoding="utf-8", newline="").read()
+ids = encode.{name}(Path(folder), encode.VOCABULARIES[vocabulary])["array"]([text])
 np.save(target, np.asarray(ids).astype(dtype))
 """
 

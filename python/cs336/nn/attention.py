@@ -23,8 +23,8 @@ class SharedValues:
     """The first layer's values in one forward pass, on their way to the later layers.
 
     Those attend over (v_1 + v_n) / 2 instead of v_n: what a token is stays within reach however deep the layer (value
-    residual learning, Zhou et al. 2024, with both shares fixed at a half). Which layer is the first is said from outside:
-    under activation checkpointing it comes a second time, after all others.
+    residual learning, Zhou et al. 2024, with both shares fixed at a half). Which layer is the first is said from
+    outside: under activation checkpointing it comes a second time, after all others.
     """
 
     def __init__(self) -> None:

@@ -134,12 +134,12 @@ class TransformerLM(nn.Module):
         x_BTD = self.dropout(x_BTD)
         values = SharedValues() if self.config.value_residual else None
         for index, layer in enumerate(self.layers):
-            shared = {} if values is None else {"shared": values.mix if index else values.keep}
+            shared = None if values is None else values.mix if index else values.keep
             if self.activation_checkpointing and cache is None:
-                x_BTD = checkpoint(layer, x_BTD, mask=mask, use_reentrant=False, **shared)
+                x_BTD = checkpoint(layer, x_BTD, mask=mask, shared=shared, use_reentrant=False)
             else:
                 layer_cache = None if cache is None else cache.layers[index]
-                x_BTD = layer(x_BTD, positions, cache=layer_cache, mask=mask, **shared)
+                x_BTD = layer(x_BTD, positions, cache=layer_cache, mask=mask, shared=shared)
         if only_B is not None:
             x_BTD = x_BTD[torch.arange(len(only_B), device=only_B.device), only_B][:, None]
         x_BTD = self.ln_final(x_BTD)
