@@ -70,6 +70,8 @@ impl<'a> Counting<'a> {
     /// The counts.
     pub fn finish(self) -> Result<Counts> {
         let Self { counter, tallies, before } = self;
+        // Where one thread has counted everything there is nothing to bring together, and nobody else asks.
+        counter.job.check()?;
         let mut tally = counter.combine(tallies)?;
         let runs = tally.runs()?;
         let spilled = runs.len();
