@@ -17,7 +17,7 @@ from cs336.experiments.arms import Outcome
 from cs336.experiments.divergence import RULE
 from cs336.experiments.lr_sweep import rate_of
 from cs336.experiments.runner import Told, say_nothing
-from cs336.experiments.study import Study, conduct
+from cs336.experiments.study import OUTCOME_COLUMNS, Study, conduct, outcome_cells
 from cs336.experiments.variants import BASELINE, RATES, SEEDS, ablation_arms, same_validation, vary
 from cs336.training import RunConfig, make_config
 
@@ -213,19 +213,10 @@ class Ablation(Study):
             Column("variant"),
             Column("rate", "number"),
             Column("seed", "count"),
-            Column("status"),
-            Column("first loss", "number", "first"),
-            Column("last training loss", "number", "training"),
-            Column("validation loss", "number", "validation"),
-            Column("steps taken", "count", "steps"),
-            Column("seconds", "seconds", "time"),
+            *OUTCOME_COLUMNS,
         )
         rows = [
-            (
-                *(one.about[name] for name in ("variant", "rate", "seed")),
-                *(one.status, one.first_loss, one.last_loss, one.valid_loss, one.step, one.seconds),
-            )
-            for one in self.outcomes
+            (*(one.about[name] for name in ("variant", "rate", "seed")), *outcome_cells(one)) for one in self.outcomes
         ]
         return Table("runs", "Losses of every run", columns, rows)
 

@@ -13,7 +13,7 @@ from cs336.errors import ConfigError
 from cs336.experiments.arms import Arm, Outcome
 from cs336.experiments.divergence import RULE
 from cs336.experiments.runner import Told, say_nothing
-from cs336.experiments.study import Study, conduct
+from cs336.experiments.study import OUTCOME_COLUMNS, Study, conduct, outcome_cells
 from cs336.training import RunConfig
 
 __all__ = ["RATES", "Edge", "Sweep", "at_rate", "geometric", "lr_sweep", "sweep_arms"]
@@ -96,18 +96,12 @@ class Sweep(Study):
         columns = (
             Column("rate", "number"),
             Column("warm-up", "count"),
-            Column("status"),
-            Column("first loss", "number", "first"),
-            Column("last training loss", "number", "training"),
-            Column("validation loss", "number", "validation"),
-            Column("steps taken", "count", "steps"),
-            Column("seconds", "seconds", "time"),
+            *OUTCOME_COLUMNS,
         )
         rows = []
         for warmup in self.warmups:
             for one in self.of_warmup(warmup):
-                losses = (one.first_loss, one.last_loss, one.valid_loss)
-                rows.append((rate_of(one), warmup, one.status, *losses, one.step, one.seconds))
+                rows.append((rate_of(one), warmup, *outcome_cells(one)))
         return [Table("arms", "Losses by learning rate and warm-up", columns, rows, notes=self.sentences())]
 
     def sentences(self) -> list[str]:

@@ -16,6 +16,7 @@ from typing import Any, ClassVar, Self
 
 from filelock import FileLock, Timeout
 
+from cs336.accounting.table import Column
 from cs336.data.token_file import fingerprint, open_tokens
 from cs336.errors import CheckpointError, ConfigError
 from cs336.experiments.arms import Arm, Outcome
@@ -31,6 +32,21 @@ __all__ = ["RESULTS", "Study", "conduct", "refuse_foreign"]
 CONFIG, STUDY, RESULTS, ARMS, LOCK = "config.toml", "study.json", "results.json", "arms", "study.lock"
 _DATA = "data"
 """A folder with token files may stand there before."""
+
+
+OUTCOME_COLUMNS = (
+    Column("status"),
+    Column("first loss", "number", "first"),
+    Column("last training loss", "number", "training"),
+    Column("validation loss", "number", "validation"),
+    Column("steps taken", "count", "steps"),
+    Column("seconds", "seconds", "time"),
+)
+
+
+def outcome_cells(one: Outcome) -> tuple[Any, ...]:
+    """What stands in `OUTCOME_COLUMNS`."""
+    return (one.status, one.first_loss, one.last_loss, one.valid_loss, one.step, one.seconds)
 
 
 @dataclass(frozen=True)
