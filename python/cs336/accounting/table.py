@@ -109,6 +109,11 @@ def _scaled(value: float, unit: str) -> str:
     return f"{value:,.4g} {unit}".rstrip()
 
 
+def _number(value: float) -> str:
+    """Four digits, and of a large number all before the point: 12041.3 -> 12,041."""
+    return f"{value:,.0f}" if 9999.5 <= abs(value) < 1e7 else f"{value:,.4g}"
+
+
 def _seconds(value: float) -> str:
     """3600 -> 1 h."""
     for factor, unit in ((86400, "days"), (3600, "h"), (60, "min"), (1, "s"), (1e-3, "ms")):
@@ -119,7 +124,7 @@ def _seconds(value: float) -> str:
 
 FORMATS: dict[str, Callable[[Any], str]] = {
     "count": lambda value: f"{value:,}",
-    "number": lambda value: f"{value:,.4g}",
+    "number": _number,
     "share": lambda value: f"{value:.1%}",
     "ratio": lambda value: f"{value:.1f}x",
     "bytes": lambda value: _scaled(value, "B"),
