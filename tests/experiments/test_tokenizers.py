@@ -14,7 +14,7 @@ from cs336.errors import ConfigError, CorpusError
 from cs336.experiments.documents import check_corpus, sample_documents
 from cs336.experiments.mojibake import encoded_again
 from cs336.experiments.tokenizer_tables import PILE_BYTES, TABLES
-from cs336.experiments.tokenizers import Study, train_each
+from cs336.experiments.tokenizers import Study, short_names, train_each
 from cs336.experiments.vocabulary import script_of
 
 END = "<|endoftext|>"
@@ -108,9 +108,21 @@ def test_vocabularies_are_counted(study):
         assert sums == [len(tokens) for tokens in learned]
     assert dict(table(study, "lengths").as_dict()["rows"][0]) == {
         "length_in_bytes": 2,
-        "cats": sum(len(token) == 2 for token in learned[0]),
-        "dogs": sum(len(token) == 2 for token in learned[1]),
+        "tokens_of_cats": sum(len(token) == 2 for token in learned[0]),
+        "tokens_of_dogs": sum(len(token) == 2 for token in learned[1]),
     }
+
+
+@pytest.mark.parametrize(
+    ("paths", "names"),
+    [
+        (["cats.txt", "more/dogs.jsonl.gz"], ["cats", "dogs"]),
+        (["a/text.txt", "b/text.txt", "text-1.txt"], ["text-1", "text-2", "text-1-3"]),
+        (["my cats.txt", "texts/*.txt", " .txt"], ["my-cats", "texts", "corpus"]),
+    ],
+)
+def test_every_corpus_has_a_short_name_of_its_own(paths, names):
+    assert short_names([Path(path) for path in paths]) == names
 
 
 @pytest.mark.parametrize(

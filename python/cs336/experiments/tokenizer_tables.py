@@ -155,7 +155,8 @@ def _counts_table(
     """One column a vocabulary."""
     counts = [counts_of(one.vocabulary) for one in study.trained]
     rows = [(key, *(count[key] for count in counts)) for key in order(sum(counts, Counter()))]
-    columns = (*bare.columns, *(Column(one.name, "count") for one in study.trained))
+    # A corpus may have the name of another column, so its own says more than that.
+    columns = (*bare.columns, *(Column(f"tokens of {one.name}", "count", one.name) for one in study.trained))
     return Table(bare.name, bare.title, columns, rows)
 
 

@@ -8,7 +8,6 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -94,10 +93,16 @@ def train_each(
 
 
 def short_names(paths: Sequence[Path]) -> list[str]:
-    """Short names, each its own."""
-    stems = [path.name.partition(".")[0].strip("*?[]") or path.parent.name or "corpus" for path in paths]
-    counts = Counter(stems)
-    return [stem if counts[stem] == 1 else f"{stem}-{number}" for number, stem in enumerate(stems, start=1)]
+    """Short names without spaces, each its own."""
+    stems = ["-".join(_stem(path).split()) or "corpus" for path in paths]
+    if len(set(stems)) == len(stems):
+        return stems
+    return [f"{stem}-{number}" for number, stem in enumerate(stems, start=1)]
+
+
+def _stem(path: Path) -> str:
+    """What names a corpus: its file or pattern, or else its folder."""
+    return path.name.partition(".")[0].strip("*?[] ") or path.parent.name
 
 
 @dataclass(frozen=True)
