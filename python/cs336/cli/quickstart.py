@@ -172,6 +172,7 @@ def quickstart_config(work: Path, tokenizer: Tokenizer, steps: int, seed: int) -
                 "d_model": 128,
                 "num_layers": 3,
                 "num_heads": 4,
+                "value_residual": True,  # keeps names: 2 stories in 40 have one too many, not 13
             },
             "data": {
                 "train": str(work.resolve() / "train.npy"),
