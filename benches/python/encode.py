@@ -2,8 +2,9 @@
 
 Rounds are interleaved, so that a slow minute of the machine hits everybody; what counts are the ratios. Of each text a
 slice of 10 MB is taken, and the whole file. ``cold`` is the first call of a new tokenizer, ``warm`` the median of the
-later ones; every call gets new strings. ``file`` is a whole process, from a text file to a token file. Rivals that are
-not installed are left out and named:
+later ones; every call gets new strings. All run on one thread, snaptokens and Hugging Face too, which would otherwise
+start one for each core on a batch. ``file`` is a whole process, from a text file to a token file. Rivals that are not
+installed are left out and named:
 
     pip install gigatoken tiktoken snaptokens splintr-rs tokenizers
     python benches/python/encode.py --encodings ENCODINGS books.txt code.txt --vocabulary r50k --output results
@@ -17,6 +18,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import importlib.util
+import os
 import statistics
 import sys
 import tempfile
@@ -388,6 +390,8 @@ def main() -> None:
     options = parser.parse_args()
     asked = options.library or list(LIBRARIES)
     names = [name for name in LIBRARIES if name == "cs336" or (name in asked and importlib.util.find_spec(name))]
+    # Read when a library first starts its threads, which has not happened yet.
+    os.environ["RAYON_NUM_THREADS"] = "1"
     missing = sorted(set(asked) - set(names))
     if missing:
         print(f"not installed, left out: {', '.join(missing)}", file=sys.stderr)
