@@ -424,3 +424,20 @@ def test_what_progress_raises_stops_encoding(tokenizer: Tokenizer, tmp_path: Pat
     with pytest.raises(Cs336Error, match="enough"):
         tokenizer.encode_file(tmp_path / "text.txt", tmp_path / "ids.npy", threads=1, progress=stop)
     assert [path.name for path in tmp_path.iterdir()] == ["text.txt"]
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads the peak where Linux tells it")
+def test_a_large_vocabulary_leaves_memory_for_the_text(shared: Path, tmp_path: Path) -> None:
+    """o200k on two threads and text in forty languages: what peaks highest of all."""
+    code = """if True:
+        import sys
+        from pathlib import Path
+        from cs336.tokenizer import Tokenizer
+        ranks, source = sys.argv[1:]
+        tokenizer = Tokenizer.from_tiktoken(ranks, pattern="o200k", special_tokens={"<|endoftext|>": 199999})
+        tokenizer.encode_file(source, "ids.npy", threads=2, progress=False)
+        print(Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0])
+    """
+    words = [str(shared / "encodings" / "o200k_base.tiktoken"), str(shared / "multilingual.txt")]
+    peak = subprocess.check_output([sys.executable, "-c", code, *words], cwd=tmp_path, text=True)
+    assert int(peak) * 1024 < 130e6

@@ -13,18 +13,24 @@ const WORTH_HUGE_PAGES: usize = HUGE_PAGE;
 /// less, that of the page table, and there are 512 times fewer pages to hand out. Where it can't, nothing changes.
 pub(crate) fn prefer_huge_pages<T>(vector: &mut Vec<T>) {
     #[cfg(target_os = "linux")]
-    {
-        let size = vector.capacity() * size_of::<T>();
-        if size >= WORTH_HUGE_PAGES {
-            const PAGE: usize = 4096;
-            let start = (vector.as_mut_ptr() as usize).next_multiple_of(PAGE);
-            let end = (vector.as_mut_ptr() as usize + size) & !(PAGE - 1);
-            // SAFETY: the range lies inside the vector's own memory, and the advice changes none of its content.
-            unsafe { libc::madvise(start as *mut libc::c_void, end.saturating_sub(start), libc::MADV_HUGEPAGE) };
-        }
+    if let Some((start, size)) = whole_pages(vector) {
+        // SAFETY: the range lies inside the vector's own memory, and the advice changes none of its content.
+        unsafe { libc::madvise(start, size, libc::MADV_HUGEPAGE) };
     }
     #[cfg(not(target_os = "linux"))]
     let _ = vector;
+}
+
+/// Start and size of the pages that only a vector's memory lies on; `None` where they are not worth asking the system for
+/// anything.
+#[cfg(target_os = "linux")]
+fn whole_pages<T>(vector: &mut Vec<T>) -> Option<(*mut libc::c_void, usize)> {
+    const PAGE: usize = 4096;
+    let size = vector.capacity() * size_of::<T>();
+    let start = vector.as_mut_ptr().cast::<u8>();
+    let before = start.align_offset(PAGE);
+    let whole = size.checked_sub(before)? & !(PAGE - 1);
+    (size >= WORTH_HUGE_PAGES).then(|| (start.wrapping_add(before).cast(), whole))
 }
 
 /// A table that begins where a huge page does, if it is large.
@@ -34,6 +40,28 @@ pub(crate) struct Table<T> {
     places: Vec<MaybeUninit<T>>,
     skipped: usize,
     len: usize,
+}
+
+/// Gives memory that was freed, but that the allocator keeps, back to the system: after work that needs much more than it
+/// leaves behind.
+pub(crate) fn give_back() {
+    // SAFETY: it only concerns memory that nobody has.
+    #[cfg(all(target_os = "linux", target_env = "gnu"))]
+    unsafe {
+        libc::malloc_trim(0);
+    }
+}
+
+impl<T> Drop for Table<T> {
+    /// Large tables come from the allocator's own memory as soon as it has seen one freed, and would stay resident there.
+    fn drop(&mut self) {
+        #[cfg(target_os = "linux")]
+        if let Some((start, size)) = whole_pages(&mut self.places) {
+            // SAFETY: the range lies inside the vector's own memory, which nobody reads from now on. The elements are plain
+            // data, for `new` asks for `Copy`.
+            unsafe { libc::madvise(start, size, libc::MADV_DONTNEED) };
+        }
+    }
 }
 
 impl<T: Copy> Table<T> {

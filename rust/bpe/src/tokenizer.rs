@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::decode::DecodeStream;
 use crate::encode::{Encoder, Ids, StreamEncoder, Words, reserve};
+use crate::memory::give_back;
 use crate::pretokenize::Pattern;
 use crate::special::SpecialTokens;
 use crate::utf8::from_utf8;
@@ -83,6 +84,9 @@ pub(crate) fn characters(text: &[u8]) -> u64 {
     text.iter().filter(|&&byte| byte & 0xc0 != 0x80).count() as u64
 }
 
+/// From so many ids on, loading a vocabulary leaves megabytes of freed memory behind.
+const LARGE: usize = 1 << 14;
+
 impl Tokenizer {
     /// Builds the tables of encoding.
     pub fn new(vocabulary: Vocabulary, pattern: Pattern) -> Result<Self> {
@@ -90,6 +94,9 @@ impl Tokenizer {
         let special = SpecialTokens::new(&names)?;
         let encoder = Encoder::new(&vocabulary)?;
         let hash = vocabulary.hash(pattern.spec());
+        if vocabulary.size() >= LARGE {
+            give_back();
+        }
         Ok(Self(Arc::new(Inner { vocabulary, pattern, special, encoder, hash })))
     }
 
