@@ -118,7 +118,7 @@ def test_vocabularies_are_counted(study):
     [
         (["cats.txt", "more/dogs.jsonl.gz"], ["cats", "dogs"]),
         (["a/text.txt", "b/text.txt", "text-1.txt"], ["text-1", "text-2", "text-1-3"]),
-        (["my cats.txt", "texts/*.txt", " .txt"], ["my-cats", "texts", "corpus"]),
+        (["my cats.txt", "texts/*.txt", " .txt"], ["my cats", "texts", "corpus"]),
     ],
 )
 def test_every_corpus_has_a_short_name_of_its_own(paths, names):

@@ -93,8 +93,8 @@ def train_each(
 
 
 def short_names(paths: Sequence[Path]) -> list[str]:
-    """Short names without spaces, each its own."""
-    stems = ["-".join(_stem(path).split()) or "corpus" for path in paths]
+    """Short names, each its own."""
+    stems = [_stem(path) or "corpus" for path in paths]
     if len(set(stems)) == len(stems):
         return stems
     return [f"{stem}-{number}" for number, stem in enumerate(stems, start=1)]

@@ -59,7 +59,11 @@ def _answer(rows: Rows) -> list[str]:
     if spaces:
         sentences.append(f"A space begins {joined(spaces)}.")
     scripts = {
-        name: sum(1 for row in rows["scripts"] if row[f"tokens_of_{name}"] and row["script"] not in _NO_SCRIPTS)
+        name: sum(
+            1
+            for row in rows["scripts"]
+            if row[f"tokens of {name}".replace(" ", "_")] and row["script"] not in _NO_SCRIPTS
+        )
         for name in names
     }
     told = [f"{plural(scripts[name], 'script')} in {name}" for name in names]
