@@ -73,6 +73,15 @@ def workshop(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="session")
+def plain_run(workshop: Path) -> Path:
+    """A run of the quickstart's data whose model has a counterpart in transformers."""
+    words = ["--model.value-residual", "false", "--training.eval-batches", "1"]
+    done = call("train", "--config", "run/config.toml", "--run", "plain", *words, cwd=workshop)
+    assert done.returncode == 0, done.stderr
+    return workshop / "plain"
+
+
 @pytest.fixture
 def one_line_error(cs336: Command) -> Callable[..., str]:
     """Calls the command, expects one line of error, and gives the line."""

@@ -11,8 +11,8 @@ from cs336.training import load_run
 WORDS = ["--prompt", "One day", "--max-new-tokens", "8", "--temperature", "0"]
 
 
-def test_a_run_goes_out_and_comes_back_and_trains_on(workshop, cs336, tmp_path):
-    run = workshop / "run"
+def test_a_run_goes_out_and_comes_back_and_trains_on(workshop, plain_run, cs336, tmp_path):
+    run = plain_run
     done = cs336("export", run, "out", "--json")
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout) == {
@@ -44,15 +44,15 @@ def test_a_run_goes_out_and_comes_back_and_trains_on(workshop, cs336, tmp_path):
     assert json.loads(cs336(*resume).stdout)["step"] == 2
 
 
-def test_training_an_imported_model_needs_data(workshop, cs336, one_line_error):
-    cs336("export", workshop / "run", "out")
+def test_training_an_imported_model_needs_data(plain_run, cs336, one_line_error):
+    cs336("export", plain_run, "out")
     cs336("import", "out", "back")
     assert "data.train names no file" in one_line_error("train", "--resume", "back")
     assert "name a token file with --tokens" in one_line_error("eval", "back")
 
 
-def test_a_checkpoint_or_the_best_weights_go_out(workshop, cs336, tmp_path):
-    run = workshop / "run"
+def test_a_checkpoint_or_the_best_weights_go_out(plain_run, cs336, tmp_path):
+    run = plain_run
     last = max((run / "checkpoints").iterdir())
     for name, words in {
         "step": [last], "number": [run, "--which", str(int(last.name[5:]))], "best": [run / "best.safetensors"],
@@ -65,8 +65,8 @@ def test_a_checkpoint_or_the_best_weights_go_out(workshop, cs336, tmp_path):
     assert files["best"] == files["which"]
 
 
-def test_what_cannot_go_out_or_in_is_one_line(workshop, cs336, one_line_error, tmp_path):
-    run = workshop / "run"
+def test_what_cannot_go_out_or_in_is_one_line(workshop, plain_run, cs336, one_line_error, tmp_path):
+    run = plain_run
     assert "there is no run folder" in one_line_error("export", "nowhere", "out")
     (tmp_path / "full" / "folder").mkdir(parents=True)
     assert "not an empty folder" in one_line_error("export", run, "full")
@@ -76,6 +76,7 @@ def test_what_cannot_go_out_or_in_is_one_line(workshop, cs336, one_line_error, t
     shape = ["--model.positions", "learned", "--training.steps=1", "--training.eval-batches=1"]
     assert cs336("train", "--config", config, "--run", "learned", *shape, "--optimizer.warmup-steps=0").returncode == 0
     assert "for Llama, model.positions must be 'rope', not 'learned'" in one_line_error("export", "learned", "out")
+    assert "model.value_residual" in one_line_error("export", workshop / "run", "out")
     assert not (tmp_path / "out").exists()
 
 
