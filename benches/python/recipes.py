@@ -48,29 +48,44 @@ GPT2: Settings = {
     "model.positions": "learned", "model.norm": "layer", "model.ffn": "gelu", "model.tie_embeddings": True,
     "model.init": "gpt2",
 }  # fmt: skip
-MUON: Settings = {"optimizer.name": "muon", "optimizer.lr": 8e-3, "optimizer.muon_lr": 0.04}
-SPEEDRUN: Settings = MUON | {
-    "model.zero_init": True, "model.value_residual": True, "model.qk_norm": True, "optimizer.embedding_lr": 0.03,
-    "optimizer.warmup_steps": 5, "optimizer.schedule": "wsd", "optimizer.decay_fraction": 0.4,
-}  # fmt: skip
+MUON: Settings = {"optimizer.name": "muon", "optimizer.muon_lr": 0.02}
+BETAS: Settings = {"optimizer.betas": [0.5, 0.98]}
+WSD: Settings = {"optimizer.warmup_steps": 5, "optimizer.schedule": "wsd", "optimizer.decay_fraction": 0.6}
+SPEEDRUN: Settings = (
+    ADAMW | MUON | BETAS | WSD
+    | {"model.zero_init": True, "model.value_residual": True, "model.qk_norm": True, "optimizer.embedding_lr": 0.1}
+)  # fmt: skip
 
 RECIPES: dict[str, Settings] = {
     "nanogpt": {"learning_rate": 4e-3},
     "gpt2": GPT2 | {"optimizer.lr": 4e-3},
     "adamw": ADAMW,
-    "muon": MUON,
+    "adamw_tuned": ADAMW | {"optimizer.betas": [0.7, 0.98]},
+    "muon": ADAMW | MUON,
+    "betas": ADAMW | BETAS,
+    "wsd": ADAMW | WSD,
+    "embedding_lr": ADAMW | {"optimizer.embedding_lr": 0.1},
     "zero_init": ADAMW | {"model.zero_init": True},
     "value_residual": ADAMW | {"model.value_residual": True},
-    "embedding_lr": ADAMW | {"optimizer.embedding_lr": 0.03},
     "qk_norm": ADAMW | {"model.qk_norm": True},
     "relu2": ADAMW | {"model.ffn": "relu2"},
     "tied": ADAMW | {"model.tie_embeddings": True},
     "gpt2_init": ADAMW | {"model.init": "gpt2"},
-    "wsd": ADAMW | {"optimizer.schedule": "wsd"},
-    "schedule": ADAMW | {"optimizer.warmup_steps": 5, "optimizer.min_lr": 0.0},
     "speedrun": SPEEDRUN,
+    "speedrun_adamw": SPEEDRUN | {"optimizer.name": "adamw"},
+    "speedrun_betas": SPEEDRUN | {"optimizer.betas": [0.9, 0.95]},
+    "speedrun_cosine": SPEEDRUN | {"optimizer.warmup_steps": WARMUP, "optimizer.schedule": "cosine"},
+    "speedrun_one_lr": SPEEDRUN | {"optimizer.embedding_lr": 8e-3},
+    "speedrun_no_zero_init": SPEEDRUN | {"model.zero_init": False},
+    "speedrun_no_value_residual": SPEEDRUN | {"model.value_residual": False},
+    "speedrun_no_qk_norm": SPEEDRUN | {"model.qk_norm": False},
+    "speedrun_relu2": SPEEDRUN | {"model.ffn": "relu2"},
+    "speedrun_tied": SPEEDRUN | {"model.tie_embeddings": True, "optimizer.embedding_lr": 0.01},
 }
-"""What each changes of BASE; of nanogpt, the options of its train.py."""
+"""What each changes of BASE; of nanogpt, the options of its train.py.
+
+Those after speedrun take one of its switches back, or add one that it leaves out.
+"""
 
 
 @dataclass(frozen=True)

@@ -56,8 +56,8 @@ RUN_PRESETS = {
                 "qk_norm": True, "value_residual": True, "zero_init": True,
             },
             "optimizer": {
-                "name": "muon", "lr": 8e-3, "embedding_lr": 0.03, "muon_lr": 0.04, "warmup_steps": 5,
-                "schedule": "wsd", "decay_fraction": 0.4,
+                "name": "muon", "lr": 8e-3, "embedding_lr": 0.1, "muon_lr": 0.02, "betas": [0.5, 0.98],
+                "warmup_steps": 5, "schedule": "wsd", "decay_fraction": 0.6,
             },
             "training": {"steps": 144, "batch_size": 8},
         },
