@@ -9,6 +9,7 @@ import random
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -130,13 +131,14 @@ def test_the_default_is_said(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="looks at the open files of a process")
 def test_nothing_is_seen_of_temporary_files(tmp_path: Path, temporary: Path, in_child: Call) -> None:
-    text = write_words(tmp_path / "text.txt", 100_000)
+    pipe = tmp_path / "words.txt"
+    os.mkfifo(pipe)
 
     def count() -> tuple[list[str], int, list[str]]:
         names: set[str] = set()
-        unnamed = set()
+        unnamed: set[str] = set()
 
-        def look(*progress: object) -> None:
+        def look() -> None:
             names.update(path.name for path in temporary.iterdir())
             for link in Path("/proc/self/fd").iterdir():
                 try:
@@ -146,7 +148,20 @@ def test_nothing_is_seen_of_temporary_files(tmp_path: Path, temporary: Path, in_
                 if target.startswith(str(temporary)):
                     unnamed.add(target)
 
-        runs = cs336.count_pretokens(text, tmp_path / "counts", [END], max_memory=0, progress=look).spilled_runs
+        def feed() -> None:
+            # The text ends once a file has been seen, so that counting can't be over before anybody has looked.
+            with pipe.open("w") as words:
+                for number in range(10_000_000):
+                    words.write(f"word{number} ")
+                    if number % 1000 == 0:
+                        look()
+                        if unnamed and number >= 100_000:
+                            return
+
+        feeder = threading.Thread(target=feed)
+        feeder.start()
+        runs = cs336.count_pretokens(pipe, tmp_path / "counts", [END], max_memory=0).spilled_runs
+        feeder.join()
         look()
         return sorted(names), runs, sorted(unnamed)
 
