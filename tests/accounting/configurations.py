@@ -13,14 +13,16 @@ _SWITCHES = ("bias", "parallel", "tie_embeddings", "qk_norm", "value_residual", 
 def configurations(draw: st.DrawFn, *, dropout: bool = False, **fixed: object) -> ModelConfig:
     """Any valid configuration, with sizes so different from each other that a mix-up shows."""
     heads = draw(st.sampled_from([1, 2, 3]))
+    positions = draw(st.sampled_from(["learned", "rope", "none"]))
+    widths = [2, 4, 6] if positions == "rope" else [1, 2, 3, 6]
     settings = {
         "vocab_size": draw(st.integers(2, 90)),
         "context_length": draw(st.integers(1, 11)),
-        "d_model": heads * draw(st.sampled_from([2, 4, 6])),
+        "d_model": heads * draw(st.sampled_from(widths)),
         "num_heads": heads,
         "num_layers": draw(st.integers(1, 3)),
         "d_ff": draw(st.none() | st.integers(1, 40)),
-        "positions": draw(st.sampled_from(["learned", "rope", "none"])),
+        "positions": positions,
         "ffn": draw(st.sampled_from(["gelu", "gelu_tanh", "silu", "relu2", "swiglu"])),
         "norm": draw(st.sampled_from(["rms", "layer"])),
         "norm_placement": draw(st.sampled_from(["pre", "post", "none"])),

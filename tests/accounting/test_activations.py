@@ -41,9 +41,9 @@ def kept_bytes(
     kept: weakref.WeakSet[Kept] = weakref.WeakSet()
     shared: list[Tensor] = []
 
-    def keep(values: SharedValues, values_BHTD: Tensor) -> Tensor:
-        shared.append(values_BHTD)
-        return own_keep(values, values_BHTD)
+    def keep(shares: SharedValues, values: Tensor) -> Tensor:
+        shared.append(values)
+        return own_keep(shares, values)
 
     def pack(tensor: Tensor) -> Kept:
         kept.add(one := Kept(tensor))

@@ -51,6 +51,19 @@ def test_forward_and_backward_equal_the_counter(config: ModelConfig, batch: int)
     assert (step.recomputed > 0) == fused
 
 
+@given(config=configurations(dropout=True), batch=st.integers(1, 3))
+@quickly
+def test_dropout_adds_no_products_and_on_the_cpu_attention_is_written_out_under_it(
+    config: ModelConfig, batch: int
+) -> None:
+    model, tokens = TransformerLM(config).train(), ids(batch, config.context_length)
+    with FlopCounterMode(display=False) as counter:
+        cross_entropy(model(tokens), tokens).backward()
+    done_by = "reference" if config.attn_pdrop else config.attention
+    step = step_flops(config, batch, attention=done_by)
+    assert counter.get_total_flops() == step.model + step.recomputed
+
+
 @given(config=configurations(), data=st.data())
 @quickly
 def test_tokens_after_a_cache_equal_the_counter(config: ModelConfig, data: st.DataObject) -> None:

@@ -149,7 +149,8 @@ def step_flops(
     Args:
         config: the model.
         batch_size: sequences a step, each as long as the context.
-        attention: "sdpa" or "reference"; None: the configuration's own.
+        attention: "sdpa" or "reference"; None: the configuration's own. On the CPU, PyTorch writes sdpa out where
+            there is dropout on attention.
         checkpointing: each block runs forward once more before its backward pass (Chen et al. 2016).
         optimizer: adamw, muon or sgd.
     """

@@ -28,17 +28,17 @@ class SharedValues:
     """
 
     def __init__(self) -> None:
-        self.first_BHTD: Tensor | None = None
+        self.first: Tensor | None = None
 
-    def keep(self, values_BHTD: Tensor) -> Tensor:
-        """Keep the first layer's values, over which it attends."""
-        self.first_BHTD = values_BHTD
-        return values_BHTD
+    def keep(self, values: Tensor) -> Tensor:
+        """Keep the first layer's values (B, T, H D), over which it attends."""
+        self.first = values
+        return values
 
-    def mix(self, values_BHTD: Tensor) -> Tensor:
-        """Return what a later layer attends over."""
-        assert self.first_BHTD is not None, "the first layer comes first"
-        return (values_BHTD + self.first_BHTD) * 0.5
+    def mix(self, values: Tensor) -> Tensor:
+        """Return what a later layer attends over, (B, T, H D) as well."""
+        assert self.first is not None, "the first layer comes first"
+        return (values + self.first) * 0.5
 
 
 class MultiheadSelfAttention(nn.Module):
@@ -115,18 +115,19 @@ class MultiheadSelfAttention(nn.Module):
         turned = self.rope is not None or self.q_norm is not None
         # Values that are mixed are new ones, and would stand beside those that queries and keys hold on to.
         at_once = torch.is_grad_enabled() and (turned or shared is None)
-        q_BHTD, k_BHTD, v_BHTD = map(self._split_heads, self._project(x, at_once))
+        q, k, v = self._project(x, at_once)
+        if turned:
+            # Queries and keys will be new ones. What was projected may go, but for the values, which stand in between.
+            v = v.clone(memory_format=torch.preserve_format)
+        if shared is not None:
+            v = shared(v)
+        q_BHTD, k_BHTD, v_BHTD = map(self._split_heads, (q, k, v))
         if self.q_norm is not None and self.k_norm is not None:
             q_BHTD, k_BHTD = self.q_norm(q_BHTD), self.k_norm(k_BHTD)
         if self.rope is not None:
             if token_positions is None and past:
                 token_positions = torch.arange(past, past + x.shape[-2], device=x.device)
             q_BHTD, k_BHTD = self.rope(q_BHTD, token_positions), self.rope(k_BHTD, token_positions)
-        if turned:
-            # Queries and keys are new ones. What was projected may go, but for the values, which stand in between.
-            v_BHTD = v_BHTD.clone(memory_format=torch.preserve_format)
-        if shared is not None:
-            v_BHTD = shared(v_BHTD)
         k_BHSD, v_BHSD = (k_BHTD, v_BHTD) if cache is None else cache.append(k_BHTD, v_BHTD)
         out_BHTD = self._attend(q_BHTD, k_BHSD, v_BHSD, past, mask)
         out: Tensor = self.output_proj(out_BHTD.transpose(-3, -2).flatten(-2))  # (B, T, H D)
