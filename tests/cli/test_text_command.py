@@ -50,6 +50,15 @@ def test_a_text_comes_as_words_as_a_file_or_by_standard_input(cs336, tmp_path):
     assert json.loads(piped.stdout) == json.loads(cs336("text", "two", "words", "--json").stdout)
 
 
+def test_a_single_dash_is_standard_input_and_one_is_one(cs336):
+    piped = subprocess.run([sys.executable, "-m", "cs336", "text", "-"], input=b"x", capture_output=True, check=True)
+    told = piped.stdout.decode()
+    assert told.startswith("1 byte\n")
+    assert "1 character." in told
+    assert "1 pre-token of 1 byte." in told
+    assert json.loads(cs336("text", "-", "-", "--json").stdout)["text_bytes"] == 3
+
+
 def test_a_text_that_is_a_files_name_is_text(cs336, tmp_path):
     (tmp_path / "a.txt").write_bytes(b"content")
     done = cs336("text", "a.txt")

@@ -36,9 +36,10 @@ def show(values: Mapping[str, Any], *, as_json: bool) -> None:
     from rich.table import Table
     from rich.text import Text
 
+    words_only = all(isinstance(value, str) for value in values.values())
     table = Table(box=SIMPLE, show_header=False, pad_edge=False)
     table.add_column()
-    table.add_column(justify="right", overflow="fold")
+    table.add_column(justify="left" if words_only else "right", overflow="fold")
     for name, value in values.items():
         # As Text, because a token such as "[/b]" or ":x:" is neither markup nor an emoji.
         table.add_row(name.replace("_", " "), Text(text_of(value)))

@@ -12,6 +12,7 @@ from cs336.cli.options import PATH, pattern_option
 from cs336.cli.show import json_option
 from cs336.cli.tables import chosen_form, form_option, print_tables
 from cs336.experiments.unicode import TABLES, Text
+from cs336.wording import plural
 
 
 @click.command()
@@ -45,8 +46,8 @@ def command(
 ) -> None:
     """Look at a text: characters, bytes, pre-tokens, tokens.
 
-    Without TEXT, --file and --hex, the text is standard input. It may hold anything: what does not print is shown
-    escaped, and bytes that are not UTF-8 are explained one by one.
+    Without TEXT, --file and --hex, or with - for TEXT, the text is standard input. It may hold anything: what does
+    not print is shown escaped, and bytes that are not UTF-8 are explained one by one.
 
     \b
     Example: cs336 text "naïve 😧" --tokenizer tokenizer.json
@@ -65,7 +66,7 @@ def command(
     tables = [TABLES[name](text) for name in chosen]
     if form != "json" and not names:
         tables = [table for table in tables if table.rows]
-    print_tables(tables, form, heading=f"{len(data):,} bytes", about={"text_bytes": len(data)})
+    print_tables(tables, form, heading=plural(len(data), "byte"), about={"text_bytes": len(data)})
 
 
 def _given(words: tuple[str, ...], path: Path | None, digits: str | None) -> bytes:
@@ -80,11 +81,11 @@ def _given(words: tuple[str, ...], path: Path | None, digits: str | None) -> byt
             raise click.UsageError(f"--hex takes bytes of two hexadecimal digits each, not {digits!r}") from None
     if path is not None and str(path) != "-":
         return path.read_bytes()
-    if words:
+    if words and words != ("-",):
         # A shell may hand over bytes that are not UTF-8, which Python keeps for os.fsencode to give back.
         if len(words) == 1 and os.path.isfile(words[0]):  # noqa: PTH113  unlike Path's, false for what can be no name
             click.echo(f"note: TEXT is the name of a file, too; to look into it: --file {words[0]!r}", err=True)
         return os.fsencode(" ".join(words))
-    if sys.stdin.isatty():
+    if not given and sys.stdin.isatty():
         raise click.UsageError("give TEXT, --file or --hex, or a text on standard input")
     return sys.stdin.buffer.read()

@@ -14,6 +14,7 @@ from cs336.accounting.table import Column, Table
 from cs336.experiments.pretokens import pretokens
 from cs336.experiments.utf8 import Sequence, sequences, whole_until
 from cs336.visible import quoted
+from cs336.wording import plural
 
 if TYPE_CHECKING:
     from cs336.tokenizer import Tokenizer
@@ -140,7 +141,8 @@ def sizes_table(text: Text) -> Table:
     shortest = " and ".join(name for name, size in bytes_of.items() if size == least)
     notes = [f"{shortest}: the fewest bytes for this text."] if characters else []
     notes.append(
-        f"{characters:,} characters. Without a byte order mark, which takes two bytes in UTF-16, four in UTF-32."
+        f"{plural(characters, 'character')}. "
+        "Without a byte order mark, which takes two bytes in UTF-16, four in UTF-32."
     )
     return Table("sizes", "Sizes", columns, rows, notes=notes)
 
@@ -173,7 +175,7 @@ def _byte_by_byte(text: Text) -> list[str]:
     broken = [sequence for sequence in text.sequences if sequence.reason]
     if broken:
         first = broken[0]
-        places = f"{len(broken):,} place{'s' if len(broken) > 1 else ''}"
+        places = plural(len(broken), "place")
         notes.append(f"Decoding fails at {places}, first at byte {first.start:,} ({first.data.hex(' ').upper()}).")
     return notes
 
@@ -189,7 +191,8 @@ def pretokens_table(text: Text) -> Table:
     ]
     tokens = Column("tokens", "count" if text.tokenizer is not None else "machine")
     columns = (Column("pre-token"), Column("bytes", "count"), tokens)
-    notes = [f"{len(found):,} pre-tokens of {len(text.head):,} bytes.", *text.left_out(len(found), "pre-tokens")]
+    whole = f"{plural(len(found), 'pre-token')} of {plural(len(text.head), 'byte')}."
+    notes = [whole, *text.left_out(len(found), "pre-tokens")]
     return Table("pretokens", f"Pre-tokens under the pattern {pattern}", columns, rows, notes=notes)
 
 
@@ -217,7 +220,7 @@ def tokens_table(text: Text) -> Table:
     notes = text.left_out(len(ids), "tokens")
     if ids:
         ratio = len(text.head) / len(ids)
-        notes.insert(0, f"{len(ids):,} tokens of {len(text.head):,} bytes: {ratio:.2f} bytes a token.")
+        notes.insert(0, f"{plural(len(ids), 'token')} of {plural(len(text.head), 'byte')}: {ratio:.2f} bytes a token.")
     return Table("tokens", "Tokens", columns, rows, notes=notes)
 
 

@@ -18,6 +18,7 @@ from cs336.files import whole_file, whole_folder
 from cs336.token_files import encode_files
 from cs336.tokenizer import Tokenizer, train_bpe
 from cs336.training import RunConfig, load_config, make_config, to_toml
+from cs336.wording import plural
 
 __all__ = ["config_file", "config_of"]
 
@@ -67,8 +68,8 @@ def _prepare(bench: Bench, folder: Path) -> None:
     for name, part in (("train", tokens[:cut]), ("valid", tokens[cut:])):
         if len(part) <= least:
             raise DataError(
-                f"{corpus.path} makes {len(part):,} tokens for {name}, and the model sees up to {least} at a time; give"
-                " a longer text"
+                f"{corpus.path} makes {plural(len(part), 'token')} for {name}, and the model sees up to {least} at a"
+                " time; give a longer text"
             )
         np.save(folder / f"{name}.npy", part)
     del tokens, part  # Windows removes no file that is mapped

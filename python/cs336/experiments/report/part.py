@@ -10,7 +10,7 @@ from typing import Any
 from cs336.accounting.table import Table
 from cs336.experiments.report.plan import Plan
 
-__all__ = ["Bench", "Found", "Part", "Picture", "Rows", "joined", "plural"]
+__all__ = ["Bench", "Found", "Part", "Picture", "Rows"]
 
 Rows = dict[str, list[dict[str, Any]]]
 """Of each table, by its name, the rows as values by heading (with underscores)."""
@@ -72,13 +72,3 @@ class Part:
     reads_corpora: bool = False
     needs: tuple[str, ...] = ()
     """Parts whose files it works with."""
-
-
-def joined(words: Sequence[str]) -> str:
-    """``a, b and c``."""
-    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}" if words else "none"
-
-
-def plural(count: int, noun: str, nouns: str | None = None) -> str:
-    """``1 step``, ``2 steps``."""
-    return f"{count:,} {noun if count == 1 else nouns or noun + 's'}"

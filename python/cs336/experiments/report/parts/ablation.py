@@ -8,10 +8,11 @@ from typing import Any
 from cs336.experiments.ablation import ablation
 from cs336.experiments.quick import ABLATION_RATES
 from cs336.experiments.report import laboratory
-from cs336.experiments.report.part import Bench, Found, Part, Picture, Rows, joined
+from cs336.experiments.report.part import Bench, Found, Part, Picture, Rows
 from cs336.experiments.report.parts.lr_sweep import finished
 from cs336.experiments.report.plan import Plan, shell
 from cs336.experiments.variants import BASELINE, RATES, SEEDS
+from cs336.wording import joined
 
 
 def _rates(plan: Plan) -> tuple[float, ...]:

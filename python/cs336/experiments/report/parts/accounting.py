@@ -8,8 +8,9 @@ from cs336.accounting.chart import draw_shares
 from cs336.accounting.table import readable
 from cs336.accounting.tables import COMPONENTS, TABLES, Question
 from cs336.config import preset
-from cs336.experiments.report.part import Bench, Found, Part, Picture, Rows, joined
+from cs336.experiments.report.part import Bench, Found, Part, Picture, Rows
 from cs336.experiments.report.plan import Plan
+from cs336.wording import joined
 
 _TABLES = ("parameters", "flops", "sizes", "writeup-answers", "writeup-flops", "writeup-shares")
 NAME = "gpt2-xl"

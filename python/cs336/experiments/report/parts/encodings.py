@@ -7,10 +7,11 @@ from collections import Counter
 from pathlib import Path
 
 from cs336.accounting.table import Column, Table
-from cs336.experiments.report.part import Bench, Found, Part, Rows, joined
+from cs336.experiments.report.part import Bench, Found, Part, Rows
 from cs336.experiments.report.plan import Plan, shell
 from cs336.experiments.unicode import TABLES, Text
 from cs336.experiments.utf8 import whole_until
+from cs336.wording import joined
 
 _HEAD = 1_000_000
 """Bytes of a corpus that are looked at."""

@@ -5,10 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from cs336.experiments.report.part import Bench, Found, Part, Picture, Rows, joined
+from cs336.experiments.report.part import Bench, Found, Part, Picture, Rows
 from cs336.experiments.report.plan import Plan
 from cs336.experiments.sgd import RATES, STEPS, curve_table, descend, later_table, rates_table
 from cs336.experiments.sgd_chart import draw_descents
+from cs336.wording import joined
 
 _LATER = 1000
 

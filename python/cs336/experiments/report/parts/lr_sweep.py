@@ -8,9 +8,10 @@ from typing import Any
 from cs336.errors import WorkerError
 from cs336.experiments.lr_sweep import RATES, lr_sweep
 from cs336.experiments.report import laboratory
-from cs336.experiments.report.part import Bench, Found, Part, Picture, Rows, joined, plural
+from cs336.experiments.report.part import Bench, Found, Part, Picture, Rows
 from cs336.experiments.report.plan import Plan, shell
 from cs336.experiments.study import Study
+from cs336.wording import joined, plural
 
 _RATES = ",".join(f"{rate:g}" for rate in RATES)
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from cs336.accounting.table import Column, Table
-from cs336.experiments.report.part import Bench, Found, Part, Rows, joined
+from cs336.experiments.report.part import Bench, Found, Part, Rows
 from cs336.experiments.report.plan import Plan
 from cs336.experiments.unicode import TABLES, Text
+from cs336.wording import joined
 
 _SIGNS = "\x00\t \u00a0\u200b\u00e9\U0001f627"
 _WITHIN = "this is a test\x00string"

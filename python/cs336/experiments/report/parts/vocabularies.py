@@ -5,11 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 from cs336.accounting.table import readable
-from cs336.experiments.report.part import Bench, Found, Part, Picture, Rows, joined, plural
+from cs336.experiments.report.part import Bench, Found, Part, Picture, Rows
 from cs336.experiments.report.parts import training_bpe
 from cs336.experiments.report.plan import Plan, shell
 from cs336.experiments.tokenizer_tables import TABLES
 from cs336.experiments.vocabulary_chart import draw_vocabularies
+from cs336.wording import joined, plural
 
 _TABLES = ("longest", "vocabularies", "shared", "scripts", "lengths")
 _NO_SCRIPTS = (
