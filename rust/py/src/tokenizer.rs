@@ -12,7 +12,7 @@ use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyList, PyString};
 
-use crate::arguments::{Limit, PatternText, SpecialTokens, TokenId};
+use crate::arguments::{Limit, PatternText, SpecialTokens, Threads, TokenId};
 use crate::convert::{CHECK, id_and_token, id_list, ids, policy, text};
 use crate::errors::OrRaise;
 use crate::job::watched;
@@ -89,7 +89,7 @@ impl Tokenizer {
         &self,
         texts: &Bound<'_, PyAny>,
         special: Option<&Bound<'_, PyAny>>,
-        threads: Option<usize>,
+        threads: Option<Threads>,
     ) -> PyResult<BatchIds<T>>
     where
         Vec<T>: Ids,
@@ -104,7 +104,8 @@ impl Tokenizer {
         if bytes <= SMALL {
             return self.0.encode_batch(&slices, &policy, 1, &Job::default()).or_raise(py);
         }
-        let threads = threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
+        let threads =
+            threads.map_or_else(|| std::thread::available_parallelism().map_or(1, usize::from), |threads| threads.0);
         stoppable(py, bytes, |job| self.0.encode_batch(&slices, &policy, threads, job))
     }
 
@@ -113,7 +114,7 @@ impl Tokenizer {
         &self,
         texts: &Bound<'py, PyAny>,
         special: Option<&Bound<'py, PyAny>>,
-        threads: Option<usize>,
+        threads: Option<Threads>,
     ) -> PyResult<IdsAndOffsets<'py>>
     where
         Vec<T>: Ids,
@@ -198,7 +199,7 @@ impl Tokenizer {
         &self,
         texts: &Bound<'py, PyAny>,
         special: Option<&Bound<'py, PyAny>>,
-        threads: Option<usize>,
+        threads: Option<Threads>,
     ) -> PyResult<Vec<Bound<'py, PyList>>> {
         let BatchIds { ids, ends } = self.batch::<u32>(texts, special, threads)?;
         let starts = std::iter::once(0).chain(ends.iter().copied());
@@ -212,7 +213,7 @@ impl Tokenizer {
         &self,
         texts: &Bound<'py, PyAny>,
         special: Option<&Bound<'py, PyAny>>,
-        threads: Option<usize>,
+        threads: Option<Threads>,
     ) -> PyResult<IdsAndOffsets<'py>> {
         match self.0.vocab_size() <= 1 << 16 {
             true => self.batch_arrays::<u16>(texts, special, threads),
