@@ -1,5 +1,6 @@
 //! The tokenizer and its two streams.
 
+use std::borrow::Cow;
 use std::sync::Mutex;
 
 use cs336_bpe::decode::Unknown;
@@ -76,7 +77,7 @@ impl Tokenizer {
     {
         let (py, bytes, policy) = (value.py(), text(value)?, policy(special)?);
         let mut out = Vec::new();
-        let mut encode = |job: &Job| self.0.encode_while(bytes, &policy, &mut out, job);
+        let mut encode = |job: &Job| self.0.encode_while(&bytes, &policy, &mut out, job);
         if bytes.len() <= SMALL {
             encode(&Job::default()).or_raise(py)?;
         } else {
@@ -99,7 +100,8 @@ impl Tokenizer {
             return Err(PyTypeError::new_err("texts must be a list of texts, not a single str"));
         }
         let items: Vec<Bound<'_, PyAny>> = texts.try_iter()?.collect::<PyResult<_>>()?;
-        let slices: Vec<&[u8]> = items.iter().map(text).collect::<PyResult<_>>()?;
+        let utf8: Vec<Cow<'_, [u8]>> = items.iter().map(text).collect::<PyResult<_>>()?;
+        let slices: Vec<&[u8]> = utf8.iter().map(|text| &**text).collect();
         let bytes = slices.iter().map(|slice| slice.len()).sum::<usize>();
         if bytes <= SMALL {
             return self.0.encode_batch(&slices, &policy, 1, &Job::default()).or_raise(py);
@@ -230,7 +232,7 @@ impl Tokenizer {
         special: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<usize> {
         let (py, bytes, policy) = (text.py(), crate::convert::text(text)?, policy(special)?);
-        stoppable(py, bytes.len(), |job| self.0.count(bytes, &policy, limit.map(|limit| limit.0), job))
+        stoppable(py, bytes.len(), |job| self.0.count(&bytes, &policy, limit.map(|limit| limit.0), job))
     }
 
     /// The ids of a text, and the bytes `(start, end)` that each stands for.
@@ -298,7 +300,7 @@ impl Tokenizer {
 
     /// The id of a token, `None` if there is none.
     fn token_to_id(&self, token: &Bound<'_, PyAny>) -> PyResult<Option<u32>> {
-        Ok(self.0.token_to_id(text(token)?))
+        Ok(self.0.token_to_id(&text(token)?))
     }
 
     /// The bytes of a token.
@@ -385,7 +387,7 @@ impl StreamEncoder {
         stoppable(py, waiting + bytes.len(), |job| {
             let mut out = Vec::new();
             match self.0.lock().as_deref_mut() {
-                Ok(Some(stream)) => stream.push(bytes, &mut out, job)?,
+                Ok(Some(stream)) => stream.push(&bytes, &mut out, job)?,
                 _ => return Err(Error::Invalid(OVER.to_owned())),
             }
             Ok(out)
