@@ -432,15 +432,17 @@ impl DecodeStream {
     /// The characters that this id completes.
     fn push(&self, id: &Bound<'_, PyAny>) -> PyResult<String> {
         let py = id.py();
-        let known = id.extract::<TokenId>();
-        match (self.0.lock().as_deref_mut(), known) {
-            (Ok(Some(stream)), Ok(known)) => stream.push(known.0).or_raise(py),
-            // What is no id of any tokenizer is none of this one; where that is an error, it is the one there is.
-            (Ok(Some(stream)), Err(error)) if error.is_instance_of::<PyValueError>(py) => {
-                stream.push(u32::MAX).map_err(|_| error)
-            }
-            (_, Err(error)) => Err(error),
-            _ => Err(over()),
+        // What is no id of any tokenizer is none of this one; where that is an error, it is the one there is.
+        let known = match id.extract::<TokenId>() {
+            Err(error) if !error.is_instance_of::<PyValueError>(py) => return Err(error),
+            known => known.map(|known| known.0),
+        };
+        let number = known.as_ref().copied().unwrap_or(u32::MAX);
+        // Nothing of Python runs under the lock: two threads could wait for each other.
+        let pushed = self.0.lock().ok().and_then(|mut slot| Some(slot.as_mut()?.push(number)));
+        match (pushed.ok_or_else(over)?, known) {
+            (pushed, Ok(_)) => pushed.or_raise(py),
+            (pushed, Err(error)) => pushed.map_err(|_| error),
         }
     }
 
