@@ -17,6 +17,7 @@ import shutil
 import statistics
 import subprocess
 import sys
+import sysconfig
 import tempfile
 import time
 import zipfile
@@ -28,6 +29,10 @@ OLDEST_GLIBC = (2, 17)
 """Of the platform tag manylinux2014, and the oldest that Rust's standard library runs on."""
 HEAVY = {"torch", "numpy", "rich", "click", "pydantic", "matplotlib"}
 INSTALL = "pip install 'cs336[torch]'"
+
+
+FREE_THREADED = bool(sysconfig.get_config_var("Py_GIL_DISABLED"))
+"""Whether the Python that runs this, and tries the wheel, can do without the GIL."""
 
 
 def expect(condition: bool, what: str) -> None:
@@ -90,7 +95,10 @@ class Environment:
 
 def check_contents(wheel: Path) -> None:
     """The tags, the files, and the oldest system that the compiled part can be loaded on."""
-    expect("-cp311-abi3-" in wheel.name, f"{wheel.name} serves every Python from 3.11 on")
+    if FREE_THREADED:
+        expect("-cp314-cp314t-" in wheel.name, f"{wheel.name} serves Python 3.14 without the GIL")
+    else:
+        expect("-cp311-abi3-" in wheel.name, f"{wheel.name} serves every Python from 3.11 on")
     with zipfile.ZipFile(wheel) as archive:
         names = set(archive.namelist())
         compiled = [name for name in names if re.fullmatch(r"cs336/_bpe\.(abi3\.so|pyd)", name)]
@@ -167,6 +175,8 @@ def check_tokenizer(env: Environment) -> None:
 def check_without_torch(distribution: Path, folder: Path) -> None:
     """The plain installation: the tokenizer works, the rest says what to install."""
     env = Environment(folder, str(distribution), compile_bytecode=True)
+    if FREE_THREADED:
+        env.python("-c", "import sys, cs336; cs336.Tokenizer, cs336.train_bpe; assert not sys._is_gil_enabled()")
     home = env.python("-c", "import cs336; print(cs336.__file__)").stdout
     expect(str(folder) in home, "the package that is used is the installed one")
     check_imports(env)

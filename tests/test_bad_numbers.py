@@ -54,6 +54,8 @@ def test_options_of_training(name: str, value: int, tmp_path: Path) -> None:
         calls.append(lambda: count_pretokens(text, counts, **{name: value}))
     if name == "threads":
         calls.append(lambda: TOKENIZER.encode_file(text, tmp_path / "ids.npy", threads=value))
+        calls.append(lambda: TOKENIZER.encode_batch(["low"], threads=value))
+        calls.append(lambda: TOKENIZER.encode_batch_numpy(["low"], threads=value))
     for call in calls:
         with pytest.raises(ConfigError, match=f"{name} .*{value}"):
             call()
@@ -65,6 +67,9 @@ def test_the_largest_numbers_there_are() -> None:
     assert train_bpe_from_iterator(["low"], 300, min_frequency=2**64 - 1).vocab_size == 256
     with pytest.raises(ConfigError, match="threads must be at most 1,024, not 1025"):
         train_bpe_from_iterator(["low"], 300, threads=1025)
+    assert TOKENIZER.encode_batch(["low"], threads=1024) == [TOKENIZER.encode("low")]
+    with pytest.raises(ConfigError, match="threads must be from 1 to 1,024, not 1025"):
+        TOKENIZER.encode_batch(["low"], threads=1025)
 
 
 def test_a_count_past_64_bits(tmp_path: Path) -> None:

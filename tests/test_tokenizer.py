@@ -187,6 +187,21 @@ def test_a_lone_surrogate_is_an_error_of_what_it_stands_in(tokenizer: Tokenizer,
             work()
 
 
+@pytest.mark.parametrize("character", ["é", "”", "猫", "🐈"])  # of one, two, two and four bytes in memory
+@pytest.mark.parametrize("length", [8190, 8191, 8192, 30_000])
+def test_a_long_text_of_any_characters_is_its_utf8(tokenizer: Tokenizer, character: str, length: int) -> None:
+    for text in (character * length, f"{character}{'low ' * length}{character}", "low\0" * length + character):
+        memory = sys.getsizeof(text)
+        ids = tokenizer.encode(text)
+        assert ids == tokenizer.encode(text.encode()) == tokenizer.encode_batch([text])[0]
+        assert tokenizer.decode(ids) == text
+        if len(text) > 8192:
+            assert sys.getsizeof(text) == memory  # Python keeps no UTF-8 beside it
+    text = "low" * length + "\ud800" + character * length
+    with pytest.raises(TextEncodingError, match=rf"the text has no UTF-8.* in position {3 * length}: surrogates"):
+        tokenizer.encode(text)
+
+
 def test_the_ids_of_special_tokens_are_ids(tmp_path: Path) -> None:
     ranks = tmp_path / "ranks.tiktoken"
     Tokenizer(BYTES, []).to_tiktoken(ranks)

@@ -71,6 +71,36 @@ def test_encoding_a_long_text_lets_other_threads_run(tokenizer: Tokenizer) -> No
     assert turns.index("encoded") > 5  # the turns came while it worked, not after
 
 
+def threads_here() -> int:
+    return len(list(Path("/proc/self/task").iterdir()))
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="this system does not list a process's threads")
+@pytest.mark.parametrize("threads", [1, 2, 5])
+def test_a_batch_takes_as_many_threads_as_it_may_and_leaves_none(tokenizer: Tokenizer, threads: int) -> None:
+    batch, before, most, done = [TEXT] * 400, threads_here(), 0, threading.Event()
+    expected = before + 1 + threads  # the watcher's, and those that work while the caller listens for Ctrl-C
+
+    def watch() -> None:
+        nonlocal most
+        while not done.wait(0.0005):
+            most = max(most, threads_here())
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    for _ in range(50):  # until all have been seen at once
+        tokenizer.encode_batch_numpy(batch, threads=threads)
+        if most >= expected:
+            break
+    done.set()
+    watcher.join()
+    assert most == expected
+    until = time.monotonic() + 10
+    while threads_here() > before and time.monotonic() < until:
+        time.sleep(0.001)  # a thread that has ended is still listed for a moment
+    assert threads_here() == before
+
+
 # Pickling
 
 
@@ -120,12 +150,13 @@ def call_twice(work: Callable[[], Any]) -> list[Any]:
 def test_a_fork_in_the_middle_of_another_threads_work(
     tokenizer: Tokenizer, in_child: Callable[[Callable[[], Any]], Any]
 ) -> None:
-    expected = tokenizer.encode_batch(STORIES)
+    batch = STORIES * 10  # enough for threads
+    expected = tokenizer.encode_batch(batch)
     stop = threading.Event()
 
     def work() -> None:
         while not stop.is_set():
-            tokenizer.encode_batch(STORIES * 4)
+            tokenizer.encode_batch(batch, threads=3)
             train_bpe_from_iterator(STORIES, 300, [END], threads=2)
 
     workers = [threading.Thread(target=work) for _ in range(2)]
@@ -133,7 +164,7 @@ def test_a_fork_in_the_middle_of_another_threads_work(
         worker.start()
     try:
         for _ in range(15):
-            assert in_child(lambda: tokenizer.encode_batch(STORIES)) == expected
+            assert in_child(lambda: tokenizer.encode_batch(batch, threads=3)) == expected
     finally:
         stop.set()
         for worker in workers:
@@ -150,8 +181,7 @@ class Encoded:
         return len(STORIES)
 
     def __getitem__(self, index: int) -> list[int]:
-        (ids,) = self.tokenizer.encode_batch([STORIES[index] * 20])  # long enough for threads
-        return ids
+        return self.tokenizer.encode_batch([STORIES[index]] * 300, threads=2)[-1]  # enough for threads
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="the workers are forked")
@@ -325,13 +355,14 @@ def test_ctrl_c_while_encoding_one_long_word(method: str, tmp_path: Path) -> Non
     assert list(tmp_path.iterdir()) == [source]
 
 
-def test_ctrl_c_stops_the_command(endless: tuple[Path, threading.Event], tmp_path: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_stops_the_command(endless: tuple[Path, threading.Event], tmp_path: Path, number: int) -> None:
     path, read = endless
     words = ["tokenizer", "train", path, "--vocab-size", "1000", "--output", "tokenizer.json"]
     process = subprocess.Popen([sys.executable, "-m", "cs336", *words], cwd=tmp_path, stderr=subprocess.PIPE, text=True)
     assert process.stderr is not None
     assert read.wait(60)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(number)
     assert process.stderr.read().strip() == "error: interrupted"
     process.stderr.close()
     assert process.wait(10) == 130

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from cs336.data import stories
-from cs336.tokenizer import train_bpe_from_iterator
+from cs336.tokenizer import Tokenizer, train_bpe_from_iterator
 
 END = "<|endoftext|>"
 
@@ -58,7 +58,8 @@ def test_a_cluster_is_asked_for_by_name(cs336):
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="sends a signal")
-def test_ctrl_c_says_how_to_go_on(tmp_path):
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_stops_and_says_how_to_go_on(cs336, tmp_path, number):
     (tmp_path / "long.txt").write_text(" ".join(stories(3000)) * 40, "utf-8")
     words = ["tokenizer", "encode", "long.txt", "o.npy", "--tokenizer", "small.json"]
     run = subprocess.Popen(
@@ -70,13 +71,18 @@ def test_ctrl_c_says_how_to_go_on(tmp_path):
     partial = tmp_path / "o.npy.partial"
     while run.poll() is None and not (partial.exists() and partial.stat().st_size > 1 << 20):
         time.sleep(0.01)
-    os.kill(run.pid, signal.SIGINT)
+    os.kill(run.pid, number)
     _, errors = run.communicate(timeout=60)
     assert run.returncode == 130, errors
     said = [line for line in errors.splitlines() if line]
     assert said == ["what is done is kept; give the same command again to go on", "error: interrupted"]
     assert (tmp_path / "o.npy.partial.json").exists()
     assert not (tmp_path / "o.npy").exists()
+    done = cs336(*words, "--json")
+    assert json.loads(done.stdout)["resumed_at"] > 0, done.stderr
+    whole = Tokenizer.load(tmp_path / "small.json").encode_numpy((tmp_path / "long.txt").read_bytes())
+    assert np.array_equal(np.load(tmp_path / "o.npy")[:-1], whole)  # behind them is the separator
+    assert not list(tmp_path.glob("*.partial*"))
 
 
 def test_inspect_tells_what_is_used(cs336, tmp_path):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import signal
 import sys
 
 import click
@@ -46,6 +47,7 @@ def cli(debug: bool) -> None:
 def main() -> None:
     """Runs the command; every error is one line on standard error and a non-zero exit status."""
     ready_streams()
+    stop_on_sigterm()
     if "--debug" in sys.argv:
         # Anywhere on the line, so that it can be added at the end of a command that failed.
         sys.argv = [sys.argv[0], "--debug", *(word for word in sys.argv[1:] if word != "--debug")]
@@ -88,6 +90,12 @@ def ready_streams() -> None:
             setattr(sys, name, os.fdopen(number, "w", encoding="utf-8", closefd=False))
         elif isinstance(stream, io.TextIOWrapper) and stream.errors in ("strict", "surrogateescape"):
             stream.reconfigure(errors="replace")
+
+
+def stop_on_sigterm() -> None:
+    """Lets SIGTERM end a command as Ctrl-C does, with all that cleans up on the way; unless it is ignored."""
+    if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 
 def explain(error: OSError) -> str:

@@ -130,6 +130,21 @@ impl<'py> FromPyObject<'_, 'py> for Limit {
     }
 }
 
+/// How many threads may work; more than 1,024 would only exhaust the machine.
+pub struct Threads(pub usize);
+
+impl<'py> FromPyObject<'_, 'py> for Threads {
+    type Error = PyErr;
+
+    fn extract(value: Borrowed<'_, 'py, PyAny>) -> PyResult<Self> {
+        let refusal = |given: &Bound<'py, PyAny>| format!("threads must be from 1 to 1,024, not {given}");
+        match whole(value, "threads", "ConfigError", refusal)? {
+            threads @ 1..=1024 => Ok(Self(threads)),
+            _ => Err(named(value.py(), "ConfigError", refusal(&value))),
+        }
+    }
+}
+
 /// A whole number. What does not fit is an exception of `cs336.errors` with the message that `refusal` gives.
 fn whole<'a, 'py, T>(
     value: Borrowed<'a, 'py, PyAny>,

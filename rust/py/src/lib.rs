@@ -14,7 +14,8 @@ mod train;
 
 use pyo3::prelude::*;
 
-#[pymodule]
+/// What threads share never changes or is behind a lock, so that an interpreter without the GIL can go on without it.
+#[pymodule(gil_used = false)]
 mod _bpe {
     use super::*;
 

@@ -17,7 +17,7 @@ pub fn truncate<'py>(
     special: &Bound<'py, PyAny>,
 ) -> PyResult<Bound<'py, PyAny>> {
     let (py, bytes, policy) = (value.py(), text(value)?, policy(Some(special))?);
-    let end = stoppable(py, bytes.len(), |job| tokenizer.0.truncate(bytes, limit, &policy, job))?;
+    let end = stoppable(py, bytes.len(), |job| tokenizer.0.truncate(&bytes, limit, &policy, job))?;
     if end == bytes.len() {
         return Ok(value.clone());
     }
@@ -34,5 +34,5 @@ pub fn character_spans(value: &Bound<'_, PyAny>, spans: Vec<(usize, usize)>) -> 
     if spans.last().is_some_and(|last| last.1 > bytes.len()) {
         return Err(PyTypeError::new_err("the spans are not those of this text"));
     }
-    Ok(spans_in_characters(bytes, &spans))
+    Ok(spans_in_characters(&bytes, &spans))
 }

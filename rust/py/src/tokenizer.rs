@@ -1,5 +1,6 @@
 //! The tokenizer and its two streams.
 
+use std::borrow::Cow;
 use std::sync::Mutex;
 
 use cs336_bpe::decode::Unknown;
@@ -12,7 +13,7 @@ use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyList, PyString};
 
-use crate::arguments::{Limit, PatternText, SpecialTokens, TokenId};
+use crate::arguments::{Limit, PatternText, SpecialTokens, Threads, TokenId};
 use crate::convert::{CHECK, id_and_token, id_list, ids, policy, text};
 use crate::errors::OrRaise;
 use crate::job::watched;
@@ -76,7 +77,7 @@ impl Tokenizer {
     {
         let (py, bytes, policy) = (value.py(), text(value)?, policy(special)?);
         let mut out = Vec::new();
-        let mut encode = |job: &Job| self.0.encode_while(bytes, &policy, &mut out, job);
+        let mut encode = |job: &Job| self.0.encode_while(&bytes, &policy, &mut out, job);
         if bytes.len() <= SMALL {
             encode(&Job::default()).or_raise(py)?;
         } else {
@@ -89,7 +90,7 @@ impl Tokenizer {
         &self,
         texts: &Bound<'_, PyAny>,
         special: Option<&Bound<'_, PyAny>>,
-        threads: Option<usize>,
+        threads: Option<Threads>,
     ) -> PyResult<BatchIds<T>>
     where
         Vec<T>: Ids,
@@ -99,12 +100,14 @@ impl Tokenizer {
             return Err(PyTypeError::new_err("texts must be a list of texts, not a single str"));
         }
         let items: Vec<Bound<'_, PyAny>> = texts.try_iter()?.collect::<PyResult<_>>()?;
-        let slices: Vec<&[u8]> = items.iter().map(text).collect::<PyResult<_>>()?;
+        let utf8: Vec<Cow<'_, [u8]>> = items.iter().map(text).collect::<PyResult<_>>()?;
+        let slices: Vec<&[u8]> = utf8.iter().map(|text| &**text).collect();
         let bytes = slices.iter().map(|slice| slice.len()).sum::<usize>();
         if bytes <= SMALL {
             return self.0.encode_batch(&slices, &policy, 1, &Job::default()).or_raise(py);
         }
-        let threads = threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
+        let threads =
+            threads.map_or_else(|| std::thread::available_parallelism().map_or(1, usize::from), |threads| threads.0);
         stoppable(py, bytes, |job| self.0.encode_batch(&slices, &policy, threads, job))
     }
 
@@ -113,7 +116,7 @@ impl Tokenizer {
         &self,
         texts: &Bound<'py, PyAny>,
         special: Option<&Bound<'py, PyAny>>,
-        threads: Option<usize>,
+        threads: Option<Threads>,
     ) -> PyResult<IdsAndOffsets<'py>>
     where
         Vec<T>: Ids,
@@ -198,7 +201,7 @@ impl Tokenizer {
         &self,
         texts: &Bound<'py, PyAny>,
         special: Option<&Bound<'py, PyAny>>,
-        threads: Option<usize>,
+        threads: Option<Threads>,
     ) -> PyResult<Vec<Bound<'py, PyList>>> {
         let BatchIds { ids, ends } = self.batch::<u32>(texts, special, threads)?;
         let starts = std::iter::once(0).chain(ends.iter().copied());
@@ -212,7 +215,7 @@ impl Tokenizer {
         &self,
         texts: &Bound<'py, PyAny>,
         special: Option<&Bound<'py, PyAny>>,
-        threads: Option<usize>,
+        threads: Option<Threads>,
     ) -> PyResult<IdsAndOffsets<'py>> {
         match self.0.vocab_size() <= 1 << 16 {
             true => self.batch_arrays::<u16>(texts, special, threads),
@@ -229,7 +232,7 @@ impl Tokenizer {
         special: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<usize> {
         let (py, bytes, policy) = (text.py(), crate::convert::text(text)?, policy(special)?);
-        stoppable(py, bytes.len(), |job| self.0.count(bytes, &policy, limit.map(|limit| limit.0), job))
+        stoppable(py, bytes.len(), |job| self.0.count(&bytes, &policy, limit.map(|limit| limit.0), job))
     }
 
     /// The ids of a text, and the bytes `(start, end)` that each stands for.
@@ -297,7 +300,7 @@ impl Tokenizer {
 
     /// The id of a token, `None` if there is none.
     fn token_to_id(&self, token: &Bound<'_, PyAny>) -> PyResult<Option<u32>> {
-        Ok(self.0.token_to_id(text(token)?))
+        Ok(self.0.token_to_id(&text(token)?))
     }
 
     /// The bytes of a token.
@@ -384,7 +387,7 @@ impl StreamEncoder {
         stoppable(py, waiting + bytes.len(), |job| {
             let mut out = Vec::new();
             match self.0.lock().as_deref_mut() {
-                Ok(Some(stream)) => stream.push(bytes, &mut out, job)?,
+                Ok(Some(stream)) => stream.push(&bytes, &mut out, job)?,
                 _ => return Err(Error::Invalid(OVER.to_owned())),
             }
             Ok(out)
@@ -429,15 +432,17 @@ impl DecodeStream {
     /// The characters that this id completes.
     fn push(&self, id: &Bound<'_, PyAny>) -> PyResult<String> {
         let py = id.py();
-        let known = id.extract::<TokenId>();
-        match (self.0.lock().as_deref_mut(), known) {
-            (Ok(Some(stream)), Ok(known)) => stream.push(known.0).or_raise(py),
-            // What is no id of any tokenizer is none of this one; where that is an error, it is the one there is.
-            (Ok(Some(stream)), Err(error)) if error.is_instance_of::<PyValueError>(py) => {
-                stream.push(u32::MAX).map_err(|_| error)
-            }
-            (_, Err(error)) => Err(error),
-            _ => Err(over()),
+        // What is no id of any tokenizer is none of this one; where that is an error, it is the one there is.
+        let known = match id.extract::<TokenId>() {
+            Err(error) if !error.is_instance_of::<PyValueError>(py) => return Err(error),
+            known => known.map(|known| known.0),
+        };
+        let number = known.as_ref().copied().unwrap_or(u32::MAX);
+        // Nothing of Python runs under the lock: two threads could wait for each other.
+        let pushed = self.0.lock().ok().and_then(|mut slot| Some(slot.as_mut()?.push(number)));
+        match (pushed.ok_or_else(over)?, known) {
+            (pushed, Ok(_)) => pushed.or_raise(py),
+            (pushed, Err(error)) => pushed.map_err(|_| error),
         }
     }
 

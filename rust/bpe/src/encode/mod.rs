@@ -57,11 +57,16 @@ impl Encoder {
         }
         let (merger, caches) = (Merger { bytes, pairs }, Caches::default());
         let mut encoder = Self { merger, whole: Vec::new(), longest: 0, search: None, caches };
+        let mut searched = false;
         if let Some(derivations) = Derivations::new(vocabulary) {
             let whole = derivations.whole(vocabulary, &encoder.merger.pairs);
             encoder.search = Search::new(vocabulary, derivations, &whole)?;
+            let missing = |(id, _)| vocabulary.is_ordinary(id) && !whole[id as usize];
+            searched = encoder.search.is_some() && !vocabulary.tokens().any(missing);
         }
-        if vocabulary.whole_tokens() {
+        if searched {
+            // The search alone finds every token.
+        } else if vocabulary.whole_tokens() {
             encoder.whole = (0..vocabulary.size() as u32).map(|id| vocabulary.is_ordinary(id)).collect();
         } else if encoder.search.is_none() {
             encoder.whole = encoder.merged_whole(vocabulary)?;
