@@ -30,7 +30,6 @@ OLDEST_GLIBC = (2, 17)
 HEAVY = {"torch", "numpy", "rich", "click", "pydantic", "matplotlib"}
 INSTALL = "pip install 'cs336[torch]'"
 
-
 FREE_THREADED = bool(sysconfig.get_config_var("Py_GIL_DISABLED"))
 """Whether the Python that runs this, and tries the wheel, can do without the GIL."""
 
@@ -101,7 +100,7 @@ def check_contents(wheel: Path) -> None:
         expect("-cp311-abi3-" in wheel.name, f"{wheel.name} serves every Python from 3.11 on")
     with zipfile.ZipFile(wheel) as archive:
         names = set(archive.namelist())
-        compiled = [name for name in names if re.fullmatch(r"cs336/_bpe\.(abi3\.so|pyd)", name)]
+        compiled = [name for name in names if re.fullmatch(r"cs336/_bpe\.(abi3\.so|pyd|cp(ython-)?314t-[-\w]+\.(so|pyd))", name)]
         expect(len(compiled) == 1, f"it holds the compiled part, {compiled[0] if compiled else 'which is missing'}")
         library = archive.read(compiled[0])
     sources = {
