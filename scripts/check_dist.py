@@ -100,7 +100,8 @@ def check_contents(wheel: Path) -> None:
         expect("-cp311-abi3-" in wheel.name, f"{wheel.name} serves every Python from 3.11 on")
     with zipfile.ZipFile(wheel) as archive:
         names = set(archive.namelist())
-        compiled = [name for name in names if re.fullmatch(r"cs336/_bpe\.(abi3\.so|pyd|cp(ython-)?314t-[-\w]+\.(so|pyd))", name)]
+        part = r"cs336/_bpe\.(abi3\.so|pyd|cp(ython-)?314t-[-\w]+\.(so|pyd))"
+        compiled = [name for name in names if re.fullmatch(part, name)]
         expect(len(compiled) == 1, f"it holds the compiled part, {compiled[0] if compiled else 'which is missing'}")
         library = archive.read(compiled[0])
     sources = {
