@@ -3,15 +3,13 @@
 use super::cache::{Cache, INLINE_IDS};
 use super::{Encoder, Ids};
 use crate::key::{Key, SEED};
+use crate::pretokenize::SPANS;
 use crate::vocab::Vocabulary;
 use crate::{Job, Result};
 
 /// How many words are looked up together at most: as many as it takes that the memory for the first has come when the
 /// last has been asked for.
-const BATCH: usize = 256;
-
-/// How many words come at a time at most.
-const SPANS: usize = 64;
+const BATCH: usize = 2 * SPANS;
 
 /// Room for ids.
 const IDS: usize = INLINE_IDS * BATCH;

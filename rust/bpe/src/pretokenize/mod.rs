@@ -19,6 +19,7 @@ use std::sync::Arc;
 use classes::{CLASSES, LETTER, MARK, NEWLINE, NUMBER, SPACE};
 use cursor::Cursor;
 use custom::Custom;
+pub(crate) use spans::SPANS;
 
 use crate::{Error, Result};
 
@@ -137,7 +138,7 @@ impl Pattern {
         })
     }
 
-    /// [`for_each_span`](Self::for_each_span), up to 64 at a time: the start of the first, and all their ends.
+    /// [`for_each_span`](Self::for_each_span), up to `SPANS` at a time: the start of the first, and all their ends.
     #[inline]
     pub fn for_each_spans(&self, text: &str, mut f: impl FnMut(usize, &[usize])) -> Result<()> {
         match &self.0 {

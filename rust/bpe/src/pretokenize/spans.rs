@@ -4,6 +4,13 @@ use super::blocks::{BLOCK, Block, has_avx2};
 use super::classes::{CLASSES, SPACE};
 use super::cursor::Cursor;
 
+/// How many pre-tokens come at a time at most: those of several blocks, because a loop over a number of them that nobody
+/// can predict costs as much when it ends as counting several.
+pub const SPANS: usize = 128;
+
+/// How many ends are written at once.
+const GROUP: usize = 8;
+
 /// A named pattern.
 pub trait Scanner: Default {
     /// End of the pre-token that starts at `start`.
@@ -14,7 +21,7 @@ pub trait Scanner: Default {
     fn starts(&mut self, block: &Block, text: &str, at: usize) -> Option<u64>;
 }
 
-/// Calls `f` with the pre-tokens in order, up to [`BLOCK`] at a time: the start of the first, and all their ends.
+/// Calls `f` with the pre-tokens in order, up to [`SPANS`] at a time: the start of the first, and all their ends.
 #[inline]
 pub fn for_each_spans<S: Scanner>(text: &str, f: impl FnMut(usize, &[usize])) {
     #[cfg(target_arch = "x86_64")]
@@ -34,33 +41,66 @@ fn spans_avx2<S: Scanner>(text: &str, f: impl FnMut(usize, &[usize])) {
 #[inline(always)]
 fn spans<S: Scanner, const AVX2: bool>(text: &str, mut f: impl FnMut(usize, &[usize])) {
     let mut scanner = S::default();
-    let mut ends = [0; BLOCK];
-    let (mut at, mut start) = (0, 0);
+    let mut ends = Ends { ends: [0; SPANS], count: 0, start: 0, last: 0 };
+    let mut at = 0;
     while at < text.len() {
         let block = Block::at::<AVX2>(text, at);
-        let Some(mut starts) = scanner.starts(&block, text, at) else {
+        if let Some(mut starts) = scanner.starts(&block, text, at) {
+            if at == ends.last {
+                starts &= !1;
+            }
+            ends.add(starts, at);
+            at += block.len;
+        } else {
             // What a pattern matches depends on nothing before it: after these, the text may as well begin anew.
-            start = one_by_one::<S>(text, start, at + block.len, &mut |start, end| f(start, &[end]));
+            ends.give(&mut f);
+            let start = one_by_one::<S>(text, ends.last, at + block.len, &mut |start, end| f(start, &[end]));
+            (ends.start, ends.last) = (start, start);
             (at, scanner) = (start, S::default());
-            continue;
-        };
-        if at == start {
-            starts &= !1;
         }
-        let mut count = 0;
-        while starts != 0 {
-            ends[count % BLOCK] = at + starts.trailing_zeros() as usize;
-            starts &= starts - 1;
-            count += 1;
+        if ends.count > SPANS - BLOCK {
+            ends.give(&mut f);
         }
-        if count > 0 {
-            f(start, &ends[..count]);
-            start = ends[count - 1];
-        }
-        at += block.len;
     }
-    if start < text.len() {
-        f(start, &[text.len()]);
+    if ends.last < text.len() {
+        ends.ends[ends.count] = text.len();
+        ends.count += 1;
+    }
+    ends.give(&mut f);
+}
+
+/// Ends of pre-tokens that follow one another.
+struct Ends {
+    ends: [usize; SPANS],
+    count: usize,
+    /// Where the first pre-token starts.
+    start: usize,
+    /// Where the last one ends.
+    last: usize,
+}
+
+impl Ends {
+    /// Adds the places of the bits in `starts`, which stand for the bytes from `at` on. There is room for a block's.
+    #[inline(always)]
+    fn add(&mut self, mut starts: u64, at: usize) {
+        let count = starts.count_ones() as usize;
+        // As many groups as are needed, the last with what nobody reads: how many bits there are, nobody could predict.
+        for group in self.ends[self.count..].as_chunks_mut::<GROUP>().0.iter_mut().take(count.div_ceil(GROUP)) {
+            for end in group {
+                *end = at + starts.trailing_zeros() as usize;
+                starts &= starts.wrapping_sub(1);
+            }
+        }
+        self.count += count;
+        self.last = if self.count > 0 { self.ends[self.count - 1] } else { self.last };
+    }
+
+    #[inline(always)]
+    fn give(&mut self, f: &mut impl FnMut(usize, &[usize])) {
+        if self.count > 0 {
+            f(self.start, &self.ends[..self.count]);
+            (self.count, self.start) = (0, self.last);
+        }
     }
 }
 

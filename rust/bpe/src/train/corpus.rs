@@ -167,7 +167,7 @@ impl<S: Slot> Corpus<S> {
 
     /// Begins a round: each of `symbols` takes one slot again, and words of a single symbol, which can't be merged any
     /// more, are gone. The segments are given to `each_part`, which is to rewrite every one.
-    pub fn rewrite(&mut self, symbols: usize, each_part: impl FnOnce(Vec<Part<'_, S>>) -> Result<()>) -> Result<()> {
+    pub fn rewrite<T>(&mut self, symbols: usize, each_part: impl FnOnce(Vec<Part<'_, S>>) -> Result<T>) -> Result<T> {
         let (mut slots, mut classes) = (&mut self.slots[1..], &mut self.classes[..]);
         let mut parts = Vec::new();
         let mut start = 1;
@@ -180,10 +180,10 @@ impl<S: Slot> Corpus<S> {
             (slots, classes) = (rest, others);
             parts.push(Part { slots: part, classes: own, segment, spans: &self.spans });
         }
-        each_part(parts)?;
+        let done = each_part(parts)?;
         self.spans.clear();
         self.spans.resize(symbols, 1);
-        Ok(())
+        Ok(done)
     }
 
     /// Calls `f` on each pair of slots of a segment at the start of a round, with the slot and how often the word
@@ -322,16 +322,26 @@ pub struct Part<'c, S> {
 }
 
 impl<S: Slot> Part<'_, S> {
-    /// Gives each symbol one slot, and drops words of a single one.
-    pub fn compact(self, job: &Job) -> Result<()> {
-        let spans = self.spans;
-        self.rewrite(job, |slots, mut at, mut kept| {
+    /// How many slots there are.
+    pub fn len(&self) -> usize {
+        self.slots.len()
+    }
+
+    /// Gives each symbol one slot, and drops words of a single one. Calls `f` on each pair of slots as
+    /// [`for_each_pair`](Corpus::for_each_pair) would afterwards, but that it also meets the words it drops, each as one
+    /// symbol before a border: where the next symbol stands depends on the one before, and that takes long enough for
+    /// other work to be done meanwhile.
+    pub fn compact(self, job: &Job, mut f: impl FnMut(bool, Pair, u32, u64) -> Result<()>) -> Result<()> {
+        let (spans, base) = (self.spans, self.segment.slots.start);
+        self.rewrite(job, |slots, count, mut at, mut kept| {
             let mut slot = slots[at];
             while slot != S::BORDER {
                 slots[kept] = slot;
-                kept += 1;
                 at += spans[slot.symbol() as usize] as usize;
-                slot = slots[at];
+                let next = slots[at];
+                f(next != S::BORDER, (slot.symbol(), next.symbol()), (base + kept) as u32, count)?;
+                kept += 1;
+                slot = next;
             }
             Ok((at, kept))
         })
@@ -340,7 +350,7 @@ impl<S: Slot> Part<'_, S> {
     /// Puts symbols in the place of bytes: `symbols_of` appends those of a word. Drops words of a single one.
     pub fn encode(self, symbols_of: impl Fn(&[u8], &mut Vec<u32>) -> Result<()>, job: &Job) -> Result<()> {
         let (mut word, mut symbols) = (Vec::new(), Vec::new());
-        self.rewrite(job, |slots, at, kept| {
+        self.rewrite(job, |slots, _, at, kept| {
             word.clear();
             symbols.clear();
             word.extend(slots[at..].iter().take_while(|&&slot| slot != S::BORDER).map(|slot| slot.symbol() as u8));
@@ -350,15 +360,19 @@ impl<S: Slot> Part<'_, S> {
         })
     }
 
-    /// Moves word by word to the left. `word` writes the word that begins at one slot to where it goes, and returns where
-    /// it ended and where it ends now.
-    fn rewrite(self, job: &Job, mut word: impl FnMut(&mut [S], usize, usize) -> Result<(usize, usize)>) -> Result<()> {
+    /// Moves word by word to the left. `word` is told how often a word occurs, writes it from the slot where it begins to
+    /// the one where it goes, and returns where it ended and where it ends now.
+    fn rewrite(
+        self,
+        job: &Job,
+        mut word: impl FnMut(&mut [S], u64, usize, usize) -> Result<(usize, usize)>,
+    ) -> Result<()> {
         let base = self.segment.slots.start;
         let (mut kept, mut at, mut checked) = (0, 0, 0);
         for class in self.classes {
             let end = class.end - base;
             while at < end {
-                let (border, now) = word(self.slots, at, kept)?;
+                let (border, now) = word(self.slots, class.count, at, kept)?;
                 at = border + 1;
                 if now - kept > 1 {
                     self.slots[now] = S::BORDER;

@@ -216,10 +216,8 @@ impl Followed {
         let fruitful = symbols.len() > std::mem::replace(&mut self.symbols_before, symbols.len());
         self.threshold = self.next_threshold(beyond, fruitful, wanted, corpus.len() / PLACES).max(floor);
         self.found = Found::default();
-        corpus.rewrite(symbols.len(), |parts| on_each(pool, parts, |part| part.compact(job)).map(drop))?;
-        let may_reach = self.sketch.reaching(self.threshold);
         let is_short = |pair| symbols.length(pair) <= self.max_length;
-        let found = sweep::find(corpus, &may_reach, self.threshold, is_short, pool, job)?;
+        let found = sweep::find(corpus, symbols.len(), &self.sketch, self.threshold, is_short, pool, job)?;
         self.follow_all(found, corpus, symbols);
         Ok(())
     }

@@ -6,7 +6,7 @@ use rayon::ThreadPool;
 use rayon::prelude::*;
 
 use super::Pair;
-use super::corpus::{Corpus, Slot};
+use super::corpus::{Corpus, Part, Slot};
 use super::pairs::{self, Occurrences, PairFilter, PairIndex, Sketch};
 use crate::error::add_counts;
 use crate::memory::{prefer_huge_pages, prefetch};
@@ -97,28 +97,32 @@ impl FirstSweep {
         job: &Job,
     ) -> Result<Found> {
         let mut found = Found::default();
-        let mut cursors = vec![vec![NOWHERE; BYTE_PAIRS]; self.tallies.len()];
+        let mut cursors = vec![vec![Cursor::default(); BYTE_PAIRS]; self.tallies.len()];
         let mut end = 0;
         for (pair, tally) in self.pairs().filter(|(_, tally)| tally.count >= threshold && max_length >= 2) {
             found.index.find_or_insert(pair, found.infos.len() as u32);
             found.infos.push(Info { pair, count: tally.count, start: end, len: tally.places });
             let at = byte_pair(pair);
             for (cursors, tallies) in cursors.iter_mut().zip(&self.tallies) {
-                cursors[at] = end;
+                cursors[at] = Cursor { next: end as u32, step: 1 };
                 end += tallies[at].places;
             }
         }
-        let places = blank_places(end)?;
+        // One more for each segment, for what is not followed.
+        let mut places = blank_places(end + cursors.len())?;
         on_each(pool, cursors.into_iter().enumerate().collect(), |(segment, mut cursors)| {
+            let elsewhere = (end + segment) as u32;
+            cursors.iter_mut().filter(|cursor| cursor.step == 0).for_each(|cursor| cursor.next = elsewhere);
             corpus.for_each_pair(segment, job, |is_pair, pair, slot, _| {
+                // Whether a pair is followed is no branch: nobody could predict it.
                 let cursor = &mut cursors[byte_pair(pair)];
-                if is_pair && *cursor != NOWHERE {
-                    places[*cursor].store(slot, Relaxed);
-                    *cursor += 1;
-                }
+                let next = if is_pair { cursor.next } else { elsewhere };
+                places[next as usize].store(slot, Relaxed);
+                cursor.next += if is_pair { cursor.step } else { 0 };
                 Ok(())
             })
         })?;
+        places.truncate(end);
         found.places = places;
         Ok(found)
     }
@@ -127,6 +131,15 @@ impl FirstSweep {
         let all = (0..).zip(self.total.iter().copied());
         all.filter(|(_, tally)| tally.places > 0).map(|(at, tally): (u32, _)| ((at >> 8, at & 0xff), tally))
     }
+}
+
+/// Where the next place of a pair of bytes goes.
+#[derive(Clone, Copy, Default)]
+struct Cursor {
+    /// There are fewer places than slots, of which there are fewer than 2^32.
+    next: u32,
+    /// 1 if the pair is followed.
+    step: u32,
 }
 
 /// Where a pair of bytes stands in an array of all.
@@ -173,11 +186,13 @@ struct Met {
 }
 
 impl Met {
-    fn in_segment<S: Slot>(corpus: &Corpus<S>, segment: usize, may_reach: &PairFilter, job: &Job) -> Result<Self> {
+    /// Compacts a part of a corpus on the way. There are at most so many places.
+    fn in_part<S: Slot>(part: Part<'_, S>, may_reach: &PairFilter, places: usize, job: &Job) -> Result<Self> {
         let mut met = Self::default();
+        reserve(&mut met.at, places.min(part.len()))?;
         let mut waiting = [((0, 0), 0, 0); BATCH];
         let mut len = 0;
-        corpus.for_each_pair(segment, job, |is_pair, pair, slot, weight| {
+        part.compact(job, |is_pair, pair, slot, weight| {
             // Whether a pair waits is no branch: nobody could predict it.
             waiting[len] = (pair, slot, weight);
             len += usize::from(is_pair & may_reach.contains(pair));
@@ -224,17 +239,20 @@ pub fn reserve<T>(places: &mut Vec<T>, more: usize) -> Result<()> {
     Ok(())
 }
 
-/// A later round: follows the pairs that reach the threshold, of those that may, unless they are too long.
+/// A later round: follows the pairs that reach the threshold, of those that may, unless they are too long. Begins the
+/// corpus's round, with so many symbols.
 pub fn find<S: Slot>(
-    corpus: &Corpus<S>,
-    may_reach: &PairFilter,
+    corpus: &mut Corpus<S>,
+    symbols: usize,
+    sketch: &Sketch,
     threshold: u64,
     is_short: impl Fn(Pair) -> bool,
     pool: Pool<'_>,
     job: &Job,
 ) -> Result<Found> {
-    let all = (0..corpus.segments()).collect();
-    let mut met = on_each(pool, all, |segment| Met::in_segment(corpus, segment, may_reach, job))?;
+    let (may_reach, most) = (sketch.reaching(threshold), sketch.places(threshold));
+    let mut met =
+        corpus.rewrite(symbols, |parts| on_each(pool, parts, |part| Met::in_part(part, &may_reach, most, job)))?;
     let (mut found, mut cursors) = bring_together(&mut met)?;
     let mut end = 0;
     let mut next = Vec::with_capacity(found.infos.len());

@@ -2,13 +2,11 @@
 
 use super::{Key, Lookup, WordCounts, inline};
 use crate::count::runs::{Run, Spill};
+use crate::pretokenize::SPANS;
 use crate::{Error, Job, Result};
 
 /// How many words are looked up together at most: while one is compared, the lines of the next ones are on their way.
-const BATCH: usize = 128;
-
-/// How many words come at a time at most.
-const SPANS: usize = 64;
+const BATCH: usize = 2 * SPANS;
 
 /// How many words are brought over between two checks of whether to stop.
 const CHECK: usize = 1 << 16;
@@ -54,8 +52,8 @@ impl<'j> Tally<'j> {
         tally
     }
 
-    /// Counts words that follow one another in a text once more each, up to 64: the start of the first, and all their ends,
-    /// which count from `base`. Which way a word goes is no branch: nobody could predict it.
+    /// Counts words that follow one another in a text once more each, up to [`SPANS`]: the start of the first, and all their
+    /// ends, which count from `base`. Which way a word goes is no branch: nobody could predict it.
     #[inline(always)]
     pub fn push(&mut self, text: &[u8], base: usize, start: usize, ends: &[usize]) {
         let (seed, mut len, mut start) = (self.words.seed, self.len, base + start);
