@@ -299,7 +299,7 @@ def test_tokenizers(rows):
     slow = "the slowest is the tokenizer of dogs on cats <b>&, with 1.000 kB/s: 9,549 days for the Pile."
     assert slow in told("tokenizers", rows)
     assert "uint16 holds all ids" in told("tokenizers", rows)
-    throughput[3]["dtype"] = "uint32"
+    rows["tokenizers"]["files"][3]["dtype"] = "uint32"
     assert "the ids take uint16 or uint32" in told("tokenizers", rows)
 
 

@@ -52,7 +52,7 @@ def print_page(page: Any) -> None:
 
     console = Console(highlight=False)
     with console.capture() as captured:
-        console.print(page)
+        console.print(page, crop=False)  # a table that can't be narrower is whole all the same
     sys.stdout.write(isolated(captured.get()))
 
 

@@ -79,7 +79,7 @@ def study_options(output: str, tables: Sequence[str]) -> Callable[[F], F]:
 def rates_option(default: Sequence[float]) -> Callable[[F], F]:
     """The learning rates, and which they are without the option."""
     ways = "Learning rates: 1e-3,3e-3,1e-2, or so many from one to another by equal factors: 1e-4:1:9."
-    shown = ",".join(f"{rate:g}" for rate in default)
+    shown = ", ".join(f"{rate:g}" for rate in default)  # with spaces, where a line of the help may end
     return click.option("--rates", metavar="LIST", callback=parse_rates, help=f"{ways} Without it: {shown}.")
 
 

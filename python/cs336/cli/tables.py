@@ -8,9 +8,12 @@ from typing import Any, Literal
 
 import click
 
-from cs336.accounting.table import Table, finite
+from cs336.accounting.table import Column, Table, finite
 from cs336.cli.show import print_page
 from cs336.visible import escaped, isolated
+
+_LONGEST_WORD = 24
+"""Longer words break where a table has no room."""
 
 form_option = click.option(
     "--format",
@@ -51,7 +54,7 @@ def _print(tables: Sequence[Table], heading: str) -> None:
 
     page: list[Any] = [Text(f"{escaped(heading)}\n")]
     for table in tables:
-        page += [Text(escaped(table.title), style="bold"), _laid_out(table)]
+        page += [Text(escaped(table.title), style="bold"), "", *([_laid_out(table), ""] if table.rows else [])]
         page += [Padding(Text(escaped(note)), (0, 0, 0, 2)) for note in table.notes]
         page += [""] if table.notes else []
     print_page(Group(*page))
@@ -60,18 +63,41 @@ def _print(tables: Sequence[Table], heading: str) -> None:
 def _laid_out(table: Table) -> Any:
     """The table as rich's."""
     from rich.box import SIMPLE_HEAD
+    from rich.console import Console
     from rich.table import Table as RichTable
     from rich.text import Text
 
-    shown = RichTable(box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
-    rows = table.readable_rows()
-    for place, column in enumerate(table.shown_columns):
-        # Names break last: what a row is about should be seen at once.
-        width = min(max((len(row[place]) for row in rows), default=0), 24) if place == 0 else None
+    columns, rows = table.shown_columns, table.readable_rows()
+    gaps = 2 * (len(columns) - 1)
+    widths = _widths(columns, rows, Console().width - gaps)
+    # Widths are given, because rich would break words, and cut headings, where a table has no room.
+    whole = sum(widths) + gaps
+    shown = RichTable(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), show_edge=False, pad_edge=False, width=whole)
+    for column, width in zip(columns, widths, strict=True):
         justify: Literal["left", "right"] = "left" if column.kind == "text" else "right"
-        number = column.kind != "text"
-        title = Text(escaped(column.title))
-        shown.add_column(title, justify=justify, overflow="fold", min_width=width, no_wrap=number)
+        shown.add_column(Text(escaped(column.title)), justify=justify, overflow="fold", width=width)
     for place, row in enumerate(rows, start=1):
         shown.add_row(*map(Text, row), end_section=place == len(rows) - table.totals)
     return shown
+
+
+def _widths(columns: Sequence[Column], rows: Sequence[Sequence[str]], room: int) -> list[int]:
+    """How wide each column is: what its longest cell takes, less where there is no room, but no word breaks."""
+    from rich.cells import cell_len
+
+    widths, least = [], []
+    for place, column in enumerate(columns):
+        cells, title = [row[place] for row in rows], escaped(column.title)
+        # A number is one word, and so are names: what a row is about should be seen at once.
+        words = cells if place == 0 or column.kind != "text" else " ".join(cells).split()
+        longest = max(map(cell_len, words), default=0)
+        kept = longest if column.kind != "text" else min(longest, _LONGEST_WORD)
+        least.append(max([kept, *map(cell_len, title.split())]))
+        natural = max(map(cell_len, [title, *cells]))
+        widths.append(min(natural, max(room, least[-1])))
+    for _ in range(sum(widths) - room):
+        loose = [place for place, width in enumerate(widths) if width > least[place]]
+        if not loose:
+            break
+        widths[max(loose, key=widths.__getitem__)] -= 1
+    return widths

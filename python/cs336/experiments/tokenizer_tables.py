@@ -184,7 +184,7 @@ def compression_table(study: Study) -> Table:
 
 
 def throughput_table(study: Study) -> Table:
-    """How fast every tokenizer encodes every corpus, how long the Pile would take, and what the tokens take on disk."""
+    """How fast every tokenizer encodes every corpus, and how long the Pile would take."""
     columns = (
         Column("tokenizer of"),
         Column("corpus", short="on"),
@@ -192,20 +192,34 @@ def throughput_table(study: Study) -> Table:
         Column("seconds", "seconds", "time"),
         Column("bytes per second", "bytes per second", "speed"),
         Column("seconds for the Pile", "seconds", "the Pile"),
-        Column("tokens", "count"),
-        Column("dtype"),
-        Column("token file", "bytes"),
     )
     threads = study.threads or cores()
-    notes = [
+    note = (
         f"From file to file on {threads} thread{'s' if threads > 1 else ''}, the median of {study.repeats};"
         f" the Pile has {PILE_BYTES / 1e9:g} GB."
+    )
+    rows: list[tuple[Any, ...]] = [
+        (*names, found.stats.bytes, found.seconds, found.speed, PILE_BYTES / found.speed)
+        for names, found in study.encodings.items()
     ]
-    rows: list[tuple[Any, ...]] = []
-    for names, found in study.encodings.items():
-        speed, stats = found.speed, found.stats
-        about = (stats.bytes, found.seconds, speed, PILE_BYTES / speed, stats.tokens, stats.dtype, found.file_bytes)
-        rows.append((*names, *about))
+    return Table("throughput", "Encoding", columns, rows, notes=[note, _writeup_speed()])
+
+
+def files_table(study: Study) -> Table:
+    """What the tokens of every corpus take on disk under every tokenizer."""
+    columns = (
+        Column("tokenizer of"),
+        Column("corpus", short="on"),
+        Column("bytes", "bytes", "text"),
+        Column("tokens", "count"),
+        Column("dtype", short="type"),
+        Column("token file", "bytes"),
+    )
+    rows: list[tuple[Any, ...]] = [
+        (*names, found.stats.bytes, found.stats.tokens, found.stats.dtype, found.file_bytes)
+        for names, found in study.encodings.items()
+    ]
+    notes = []
     for one in study.trained:
         found, largest = study.encodings[one.name, one.name], one.tokenizer.vocab_size - 1
         fits = "fit into" if largest < 1 << 16 else "are too large for"
@@ -213,7 +227,7 @@ def throughput_table(study: Study) -> Table:
             f"{one.name}: ids up to {largest:,} {fits} uint16 (up to 65,535); the token file, of {found.stats.dtype},"
             f" has {found.file_bytes / found.stats.bytes:.0%} of the text's size."
         )
-    return Table("throughput", "Encoding", columns, rows, notes=[*notes, _writeup_speed()])
+    return Table("files", "Token files", columns, rows, notes=notes)
 
 
 def _writeup_speed() -> str:
@@ -237,5 +251,6 @@ TABLES: dict[str, Callable[[Study], Table]] = {
     "lengths": lengths_table,
     "compression": compression_table,
     "throughput": throughput_table,
+    "files": files_table,
 }
 """The tables, by the name that asks for them."""

@@ -11,7 +11,7 @@ from cs336.experiments.report.parts import training_bpe
 from cs336.experiments.report.plan import Plan, shell
 from cs336.experiments.tokenizer_tables import TABLES
 
-_TABLES = ("compression", "throughput")
+_TABLES = ("compression", "throughput", "files")
 
 
 def _measure(bench: Bench) -> Found:
@@ -35,8 +35,7 @@ def _answer(rows: Rows) -> list[str]:
         for other in names:
             if other != name:
                 sentences.append(_compared(other, name, ratios[other, keys[name]], own))
-    sentences += _speeds(rows)
-    return sentences
+    return [*sentences, *_speeds(rows), _sizes(rows)]
 
 
 def _compared(other: str, corpus: str, ratio: float, own: float) -> str:
@@ -50,16 +49,20 @@ def _speeds(rows: Rows) -> list[str]:
     """The range of speeds, and the Pile at both ends."""
     found = sorted(rows["throughput"], key=lambda row: float(row["bytes_per_second"]))
     ends = {"slowest": found[0], "fastest": found[-1]} if len(found) > 1 else {"one measured": found[0]}
-    sentences = [f"From file to file, the {word} is {_speed(row)}." for word, row in ends.items()]
+    return [f"From file to file, the {word} is {_speed(row)}." for word, row in ends.items()]
+
+
+def _sizes(rows: Rows) -> str:
+    """The integer type of the ids, and what a corpus's own token file takes."""
+    found = rows["files"]
     dtypes = sorted({row["dtype"] for row in found})
     fits = "uint16 holds all ids" if dtypes == ["uint16"] else f"the ids take {' or '.join(dtypes)}"
     shares = [row["token_file"] / row["bytes"] for row in found if row["tokenizer_of"] == row["corpus"]]
-    sentences.append(
+    return (
         f"For these vocabularies {fits}; a corpus's token file has {min(shares):.0%}"
         + (f" to {max(shares):.0%}" if f"{max(shares):.0%}" != f"{min(shares):.0%}" else "")
         + " of its text's size."
     )
-    return sentences
 
 
 def _speed(row: dict[str, Any]) -> str:
