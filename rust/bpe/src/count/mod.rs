@@ -45,7 +45,7 @@ impl<W: Words + ?Sized> Words for &W {
 
 impl Words for WordCounts {
     fn for_each(&self, f: &mut dyn FnMut(&[u8], u64) -> Result<()>) -> Result<()> {
-        self.iter().try_for_each(|(word, count)| f(word, count))
+        self.in_place().try_for_each(|(word, count)| f(word, count))
     }
 }
 

@@ -99,9 +99,16 @@ impl WordCounts {
         let blocks = self.entries.len().div_ceil(BLOCK);
         (0..blocks)
             .map(move |at| (at.wrapping_mul(STRIDE) & (blocks - 1)) * BLOCK)
-            .flat_map(|start| &self.entries[start..self.entries.len().min(start + BLOCK)])
-            .filter(|entry| !entry.is_free())
-            .map(|entry| (self.word(entry), entry.count))
+            .flat_map(|start| self.words_of(&self.entries[start..self.entries.len().min(start + BLOCK)]))
+    }
+
+    /// The words with their counts from one end of the table to the other: faster, but in order of the hashes.
+    pub(super) fn in_place(&self) -> impl Iterator<Item = (&[u8], u64)> {
+        self.words_of(&self.entries)
+    }
+
+    fn words_of<'s>(&'s self, entries: &'s [Entry]) -> impl Iterator<Item = (&'s [u8], u64)> {
+        entries.iter().filter(|entry| !entry.is_free()).map(|entry| (self.word(entry), entry.count))
     }
 
     /// Number of distinct words.

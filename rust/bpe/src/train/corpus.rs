@@ -68,6 +68,9 @@ pub struct Around {
     pub right: Option<u32>,
 }
 
+/// So many slots next to each other know where to look for the class of each of them.
+const BLOCK: usize = 1 << 8;
+
 /// Words that occur equally often stand side by side.
 #[derive(Clone, Copy, Debug)]
 struct Class {
@@ -92,6 +95,8 @@ struct Segment {
 pub struct Corpus<S> {
     slots: Vec<S>,
     classes: Vec<Class>,
+    /// Of each [`BLOCK`] of slots the class that its first one is in, or the next.
+    blocks: Vec<u32>,
     segments: Vec<Segment>,
     /// How many slots each symbol takes in this round.
     spans: Vec<u32>,
@@ -125,8 +130,10 @@ impl<S: Slot> Corpus<S> {
             }
             Ok(())
         })?;
-        let mut corpus = Self { slots, classes: layout.classes(), segments: Vec::new(), spans: vec![1; 256] };
+        let (classes, spans) = (layout.classes(), vec![1; 256]);
+        let mut corpus = Self { slots, classes, blocks: Vec::new(), segments: Vec::new(), spans };
         corpus.cut(options.threads);
+        corpus.find_blocks();
         Ok(corpus)
     }
 
@@ -152,6 +159,14 @@ impl<S: Slot> Corpus<S> {
             }
             self.segments.push(Segment { slots: start..end, classes: first..self.classes.len() });
             start = end;
+        }
+    }
+
+    /// Finds the class of each block anew.
+    fn find_blocks(&mut self) {
+        self.blocks.clear();
+        for (number, class) in (0..).zip(&self.classes) {
+            self.blocks.resize(self.blocks.len().max(class.end.div_ceil(BLOCK)), number);
         }
     }
 
@@ -181,6 +196,7 @@ impl<S: Slot> Corpus<S> {
             parts.push(Part { slots: part, classes: own, segment, spans: &self.spans });
         }
         let done = each_part(parts)?;
+        self.find_blocks();
         self.spans.clear();
         self.spans.resize(symbols, 1);
         Ok(done)
@@ -227,13 +243,13 @@ impl<S: Slot> Corpus<S> {
 
     /// All slots, for one thread to merge in.
     pub fn whole(&mut self) -> Window<'_, S> {
-        let Self { slots, classes, spans, .. } = self;
-        Window { slots, offset: 0, classes, spans }
+        let Self { slots, classes, blocks, spans, .. } = self;
+        Window { slots, offset: 0, classes, blocks, spans }
     }
 
     /// The slots of each segment, for a thread each to merge in.
     pub fn windows(&mut self) -> Vec<Window<'_, S>> {
-        let Self { slots, classes, spans, segments } = self;
+        let Self { slots, classes, blocks, spans, segments } = self;
         let (mut rest, mut offset) = (&mut slots[..], 0);
         let windows = segments.iter().map(|segment| {
             // From the border before the first word to the last slot before the border behind the last.
@@ -241,7 +257,7 @@ impl<S: Slot> Corpus<S> {
             let (_, from_start) = std::mem::take(&mut rest).split_at_mut(start - 1 - offset);
             let (slots, behind) = from_start.split_at_mut(end.max(start) - start);
             (rest, offset) = (behind, start - 1 + slots.len());
-            Window { slots, offset: start - 1, classes: &classes[segment.classes.clone()], spans }
+            Window { slots, offset: start - 1, classes, blocks, spans }
         });
         windows.collect()
     }
@@ -252,7 +268,9 @@ pub struct Window<'c, S> {
     slots: &'c mut [S],
     /// Where they begin in the corpus.
     offset: usize,
+    /// Of the whole corpus, as the blocks are.
     classes: &'c [Class],
+    blocks: &'c [u32],
     spans: &'c [u32],
 }
 
@@ -262,15 +280,15 @@ impl<S: Slot> Window<'_, S> {
         self.offset + self.slots.len()
     }
 
-    /// How often the word at a slot occurs. `class` is 0 at first and remembers where the slot was; the next slot must
-    /// not be left of it.
+    /// How often the word at a slot occurs. Nearly all words are rare, and their classes longer than a block.
     #[inline]
-    pub fn weight(&self, slot: u32, class: &mut usize) -> u64 {
+    pub fn weight(&self, slot: u32) -> u64 {
         let slot = slot as usize;
-        if self.classes[*class].end <= slot {
-            *class += self.classes[*class..].partition_point(|class| class.end <= slot);
+        let mut class = self.blocks[slot / BLOCK] as usize;
+        while self.classes[class].end <= slot {
+            class += 1;
         }
-        self.classes[*class].count
+        self.classes[class].count
     }
 
     /// Asks for the line that merging at a slot will need.

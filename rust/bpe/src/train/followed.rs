@@ -13,6 +13,9 @@ use crate::{Job, Result};
 /// How many places ahead memory is asked for.
 const AHEAD: usize = 16;
 
+/// Of how many neighbours on each side the pairs are looked up together.
+const NEAR: usize = 96;
+
 /// Places merged between two checks of whether to stop.
 const CHECK: usize = 1 << 16;
 
@@ -114,7 +117,7 @@ impl Sides {
         self.left.grow(merged as usize + 1);
         self.right.grow(merged as usize + 1);
         self.merges = 0;
-        let mut class = 0;
+        places.iter().take(AHEAD).for_each(|place| window.prefetch(place.load(Relaxed)));
         for (at, place) in places.iter().enumerate() {
             if at % CHECK == 0 {
                 job.check()?;
@@ -125,7 +128,7 @@ impl Sides {
             let slot = place.load(Relaxed);
             let Some(around) = window.merge_at(slot, pair, merged) else { continue };
             self.merges += 1;
-            let weight = window.weight(slot, &mut class);
+            let weight = window.weight(slot);
             if let Some(left) = around.left {
                 self.left.meet(left, slot, weight);
             }
@@ -285,6 +288,9 @@ impl Followed {
         self.queue.pop(symbols);
         let Info { start, len, count, .. } = self.found.infos[at];
         self.found.infos[at].count = 0;
+        if let Some(next) = self.queue.first() {
+            self.found.prefetch_places(next.index);
+        }
         corpus.begin_merge(pair, merged);
         let places = &self.found.places[start..start + len];
         let met = if len < SHARED || pool.is_none() {
@@ -305,6 +311,7 @@ impl Followed {
         self.bring_together(met);
         // Where a pair overlaps itself, some of its places are never merged, and stay in the sketch's upper bound.
         self.sketch.subtract(pair, Occurrences { count, places: merges });
+        self.prefetch_neighbours(pair, merged);
         self.lose_neighbours(pair, merged);
         self.gain_neighbours(corpus, met, merged, symbols)?;
         for sides in &mut self.sides[..met] {
@@ -321,6 +328,19 @@ impl Followed {
             sum.left.absorb(&sides.left);
             sum.right.absorb(&sides.right);
         }
+    }
+
+    /// Asks for the lines that the first neighbours' old and new pairs will need, more than the nearest cache can wait for
+    /// at once but not more than it holds.
+    fn prefetch_neighbours(&self, pair: Pair, merged: u32) {
+        let Self { sides, found, sketch, .. } = self;
+        let ask = |old: Pair, new: Pair| {
+            sketch.prefetch(old);
+            found.index.prefetch(old);
+            sketch.prefetch(new);
+        };
+        sides[0].left.touched.iter().take(NEAR).for_each(|&symbol| ask((symbol, pair.0), (symbol, merged)));
+        sides[0].right.touched.iter().take(NEAR).for_each(|&symbol| ask((pair.1, symbol), (merged, symbol)));
     }
 
     /// Takes off what the pairs that the two parts made with their neighbours have lost.

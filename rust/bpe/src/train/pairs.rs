@@ -120,6 +120,12 @@ impl Sketch {
         sum.places -= less.places;
     }
 
+    /// Asks for the line of a pair's bucket.
+    #[inline]
+    pub fn prefetch(&self, pair: Pair) {
+        prefetch(&self.sums[(hash(pair) >> self.shift) as usize]);
+    }
+
     /// The count that at most `wanted` pairs exceed which together stand at no more than `places` places.
     pub fn threshold(&self, wanted: usize, places: usize) -> u64 {
         match self.total {

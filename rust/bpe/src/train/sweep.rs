@@ -36,6 +36,12 @@ impl Found {
     pub fn greatest_count(&self) -> u64 {
         self.infos.iter().map(|info| info.count).max().unwrap_or(0)
     }
+
+    /// Asks for the first lines of a pair's places, which will be needed soon.
+    pub fn prefetch_places(&self, pair: u32) {
+        let Info { start, len, .. } = self.infos[pair as usize];
+        self.places[start..start + len].iter().step_by(LINE).take(4).for_each(prefetch);
+    }
 }
 
 /// Who does the work: some threads, or the calling one.
@@ -52,6 +58,9 @@ pub fn on_each<P: Send, T: Send>(
         None => parts.into_iter().map(f).collect(),
     }
 }
+
+/// Places in a cache line.
+const LINE: usize = 16;
 
 const BYTE_PAIRS: usize = 1 << 16;
 
