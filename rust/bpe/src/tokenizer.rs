@@ -1,6 +1,6 @@
 //! A vocabulary and a pattern: text to ids and back.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use crate::decode::DecodeStream;
 use crate::encode::{Encoder, Ids, StreamEncoder, Words, reserve};
@@ -33,7 +33,7 @@ pub(crate) struct Inner {
     pub vocabulary: Vocabulary,
     pub pattern: Pattern,
     pub special: SpecialTokens,
-    pub encoder: Encoder,
+    encoder: OnceLock<Encoder>,
     hash: [u8; 32],
 }
 
@@ -90,14 +90,27 @@ const LARGE: usize = 1 << 14;
 impl Tokenizer {
     /// Builds the tables of encoding.
     pub fn new(vocabulary: Vocabulary, pattern: Pattern) -> Result<Self> {
-        let names: Vec<&str> = vocabulary.special().iter().map(|(token, _)| token.as_str()).collect();
-        let special = SpecialTokens::new(&names)?;
-        let encoder = Encoder::new(&vocabulary)?;
-        let hash = vocabulary.hash(pattern.spec());
-        if vocabulary.size() >= LARGE {
+        let tokenizer = Self::without_tables(vocabulary, pattern)?;
+        tokenizer.encoder()?;
+        if tokenizer.vocab_size() >= LARGE {
             give_back();
         }
-        Ok(Self(Arc::new(Inner { vocabulary, pattern, special, encoder, hash })))
+        Ok(tokenizer)
+    }
+
+    /// After training, which leaves megabytes of freed memory behind. The tables of encoding are left to the first that
+    /// encodes: who trains a tokenizer often only saves it, and on a small text they take as long as the merges.
+    pub fn of_training(vocabulary: Vocabulary, pattern: Pattern) -> Result<Self> {
+        let tokenizer = Self::without_tables(vocabulary, pattern)?;
+        give_back();
+        Ok(tokenizer)
+    }
+
+    fn without_tables(vocabulary: Vocabulary, pattern: Pattern) -> Result<Self> {
+        let names: Vec<&str> = vocabulary.special().iter().map(|(token, _)| token.as_str()).collect();
+        let special = SpecialTokens::new(&names)?;
+        let hash = vocabulary.hash(pattern.spec());
+        Ok(Self(Arc::new(Inner { vocabulary, pattern, special, encoder: OnceLock::new(), hash })))
     }
 
     /// Appends the ids of a text. On an error `out` is as it was.
@@ -249,6 +262,16 @@ impl Tokenizer {
         })
     }
 
+    /// What encoding needs, made at the first call. Of threads that come at the same time each makes it, and the first one's
+    /// is kept: so none waits for another, which in the child of a fork would never be done.
+    fn encoder(&self) -> Result<&Encoder> {
+        if let Some(encoder) = self.0.encoder.get() {
+            return Ok(encoder);
+        }
+        let made = Encoder::new(&self.0.vocabulary)?;
+        Ok(self.0.encoder.get_or_init(|| made))
+    }
+
     /// Lends what encoding needs, with a cache that nobody else uses.
     pub(crate) fn with_words<R>(
         &self,
@@ -256,7 +279,7 @@ impl Tokenizer {
         job: &Job,
         f: impl FnOnce(&mut Words<'_>) -> Result<R>,
     ) -> Result<R> {
-        let Inner { encoder, vocabulary, .. } = &*self.0;
+        let (encoder, vocabulary) = (self.encoder()?, &self.0.vocabulary);
         encoder.caches.with(|cache| f(&mut Words::new(encoder, vocabulary, cache.parts(), out, job)))
     }
 

@@ -98,7 +98,7 @@ impl Plan {
                 base.extended(&extend(counts, base, self.more()?, &self.options, job)?)?
             }
         };
-        Ok(Tokenizer(cs336_bpe::Tokenizer::new(vocabulary, self.pattern.clone())?))
+        Ok(Tokenizer(cs336_bpe::Tokenizer::of_training(vocabulary, self.pattern.clone())?))
     }
 }
 
