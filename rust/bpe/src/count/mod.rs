@@ -50,7 +50,7 @@ impl Words for WordCounts {
 }
 
 /// How much of a file one task reads and counts.
-const BLOCK: usize = 1 << 20;
+const BLOCK: usize = 1 << 18;
 
 /// How much text a custom pattern cuts between two checks of whether to stop.
 const CHECK: usize = 1 << 16;

@@ -139,7 +139,9 @@ pub fn read_between(
     let wanted = (until - base) as usize;
     if buffer.len() < wanted {
         let more = wanted - buffer.len();
-        buffer.try_reserve(more).map_err(|_| Error::OutOfMemory { what: "reading a text", needed: more as u64 })?;
+        buffer
+            .try_reserve_exact(more)
+            .map_err(|_| Error::OutOfMemory { what: "reading a text", needed: more as u64 })?;
         buffer.resize(wanted, 0);
     }
     while filled < wanted {
