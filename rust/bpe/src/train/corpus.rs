@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use super::{Pair, TrainOptions};
 use crate::count::Words;
-use crate::memory::prefer_huge_pages;
+use crate::memory::{prefer_huge_pages, prefetch};
 use crate::{Error, Job, Result};
 
 /// Slots looked at between two checks of whether to stop.
@@ -180,6 +180,11 @@ impl<S: Slot> Corpus<S> {
         self.segments.len()
     }
 
+    /// Where each segment begins.
+    pub fn starts(&self) -> impl Iterator<Item = u32> {
+        self.segments.iter().map(|segment| segment.slots.start as u32)
+    }
+
     /// Begins a round: each of `symbols` takes one slot again, and words of a single symbol, which can't be merged any
     /// more, are gone. The segments are given to `each_part`, which is to rewrite every one.
     pub fn rewrite<T>(&mut self, symbols: usize, each_part: impl FnOnce(Vec<Part<'_, S>>) -> Result<T>) -> Result<T> {
@@ -229,6 +234,25 @@ impl<S: Slot> Corpus<S> {
         Ok(())
     }
 
+    /// The pair of symbols at a slot at the start of a round, which is not the last one of a word.
+    #[inline]
+    pub fn pair_at(&self, slot: u32) -> Pair {
+        let pair = &self.slots[slot as usize..slot as usize + 2];
+        (pair[0].symbol(), pair[1].symbol())
+    }
+
+    /// How often the word at a slot occurs.
+    #[inline]
+    pub fn weight(&self, slot: u32) -> u64 {
+        weight(&self.classes, &self.blocks, slot)
+    }
+
+    /// Asks for the line of a slot.
+    #[inline]
+    pub fn prefetch(&self, slot: u32) {
+        prefetch(&self.slots[slot as usize]);
+    }
+
     /// Makes room for the symbol that a pair merges into.
     pub fn begin_merge(&mut self, pair: Pair, merged: u32) {
         debug_assert_eq!(self.spans.len(), merged as usize);
@@ -263,6 +287,17 @@ impl<S: Slot> Corpus<S> {
     }
 }
 
+/// How often the word at a slot occurs. Nearly all words are rare, and their classes longer than a block.
+#[inline]
+fn weight(classes: &[Class], blocks: &[u32], slot: u32) -> u64 {
+    let slot = slot as usize;
+    let mut class = blocks[slot / BLOCK] as usize;
+    while classes[class].end <= slot {
+        class += 1;
+    }
+    classes[class].count
+}
+
 /// Slots that a thread merges in.
 pub struct Window<'c, S> {
     slots: &'c mut [S],
@@ -280,21 +315,16 @@ impl<S: Slot> Window<'_, S> {
         self.offset + self.slots.len()
     }
 
-    /// How often the word at a slot occurs. Nearly all words are rare, and their classes longer than a block.
+    /// How often the word at a slot occurs.
     #[inline]
     pub fn weight(&self, slot: u32) -> u64 {
-        let slot = slot as usize;
-        let mut class = self.blocks[slot / BLOCK] as usize;
-        while self.classes[class].end <= slot {
-            class += 1;
-        }
-        self.classes[class].count
+        weight(self.classes, self.blocks, slot)
     }
 
     /// Asks for the line that merging at a slot will need.
     #[inline]
     pub fn prefetch(&self, slot: u32) {
-        crate::memory::prefetch(&self.slots[slot as usize - self.offset]);
+        prefetch(&self.slots[slot as usize - self.offset]);
     }
 
     /// Merges a pair at a slot, if it still stands there.
@@ -340,24 +370,19 @@ pub struct Part<'c, S> {
 }
 
 impl<S: Slot> Part<'_, S> {
-    /// How many slots there are.
-    pub fn len(&self) -> usize {
-        self.slots.len()
-    }
-
-    /// Gives each symbol one slot, and drops words of a single one. Calls `f` on each pair of slots as
-    /// [`for_each_pair`](Corpus::for_each_pair) would afterwards, but that it also meets the words it drops, each as one
+    /// Gives each symbol one slot, and drops words of a single one. Calls `f` on each pair of slots, with the first of
+    /// them, as [`for_each_pair`](Corpus::for_each_pair) would afterwards, but that it also meets the words it drops, each as one
     /// symbol before a border: where the next symbol stands depends on the one before, and that takes long enough for
     /// other work to be done meanwhile.
-    pub fn compact(self, job: &Job, mut f: impl FnMut(bool, Pair, u32, u64) -> Result<()>) -> Result<()> {
+    pub fn compact(self, job: &Job, mut f: impl FnMut(bool, Pair, u32)) -> Result<()> {
         let (spans, base) = (self.spans, self.segment.slots.start);
-        self.rewrite(job, |slots, count, mut at, mut kept| {
+        self.rewrite(job, |slots, mut at, mut kept| {
             let mut slot = slots[at];
             while slot != S::BORDER {
                 slots[kept] = slot;
                 at += spans[slot.symbol() as usize] as usize;
                 let next = slots[at];
-                f(next != S::BORDER, (slot.symbol(), next.symbol()), (base + kept) as u32, count)?;
+                f(next != S::BORDER, (slot.symbol(), next.symbol()), (base + kept) as u32);
                 kept += 1;
                 slot = next;
             }
@@ -368,7 +393,7 @@ impl<S: Slot> Part<'_, S> {
     /// Puts symbols in the place of bytes: `symbols_of` appends those of a word. Drops words of a single one.
     pub fn encode(self, symbols_of: impl Fn(&[u8], &mut Vec<u32>) -> Result<()>, job: &Job) -> Result<()> {
         let (mut word, mut symbols) = (Vec::new(), Vec::new());
-        self.rewrite(job, |slots, _, at, kept| {
+        self.rewrite(job, |slots, at, kept| {
             word.clear();
             symbols.clear();
             word.extend(slots[at..].iter().take_while(|&&slot| slot != S::BORDER).map(|slot| slot.symbol() as u8));
@@ -378,19 +403,15 @@ impl<S: Slot> Part<'_, S> {
         })
     }
 
-    /// Moves word by word to the left. `word` is told how often a word occurs, writes it from the slot where it begins to
-    /// the one where it goes, and returns where it ended and where it ends now.
-    fn rewrite(
-        self,
-        job: &Job,
-        mut word: impl FnMut(&mut [S], u64, usize, usize) -> Result<(usize, usize)>,
-    ) -> Result<()> {
+    /// Moves word by word to the left. `word` writes a word from the slot where it begins to the one where it goes, and
+    /// returns where it ended and where it ends now.
+    fn rewrite(self, job: &Job, mut word: impl FnMut(&mut [S], usize, usize) -> Result<(usize, usize)>) -> Result<()> {
         let base = self.segment.slots.start;
         let (mut kept, mut at, mut checked) = (0, 0, 0);
         for class in self.classes {
             let end = class.end - base;
             while at < end {
-                let (border, now) = word(self.slots, class.count, at, kept)?;
+                let (border, now) = word(self.slots, at, kept)?;
                 at = border + 1;
                 if now - kept > 1 {
                     self.slots[now] = S::BORDER;

@@ -25,8 +25,9 @@ const NOWHERE: usize = usize::MAX;
 /// Pairs followed in the first round at most.
 const FIRST_PAIRS: usize = 1024;
 
-/// Of how many slots one may be a place of a pair that is followed, so that places take little more memory than slots:
-/// in the first round 4 bytes each, in later ones 12 as it begins.
+/// Of how many slots one may be a place of a pair that is followed, in the first round and in later ones, so that places, of
+/// 4 bytes each, take little more memory than slots. More in later ones make rounds fewer, but most pairs are followed in
+/// vain then.
 const FIRST_PLACES: usize = 2;
 const PLACES: usize = 4;
 
@@ -169,9 +170,10 @@ impl Followed {
         let sweep = FirstSweep::new(corpus, pool, job)?;
         let sketch = sweep.sketch(corpus.len());
         let threshold = sweep.threshold(FIRST_PAIRS, corpus.len() / FIRST_PLACES).max(floor);
-        let found = sweep.find(corpus, threshold, max_length, pool, job)?;
+        let found = sweep.find(corpus, threshold, max_length, more_places(corpus), pool, job)?;
         let mut followed = Self { threshold, ..Self::new(sketch, corpus, symbols, max_length) };
-        followed.follow_all(found, corpus, symbols);
+        followed.found = found;
+        followed.follow_all(corpus, symbols);
         Ok(followed)
     }
 
@@ -218,10 +220,11 @@ impl Followed {
         let beyond = if self.is_crowded() { self.found.greatest_count() + 1 } else { self.threshold };
         let fruitful = symbols.len() > std::mem::replace(&mut self.symbols_before, symbols.len());
         self.threshold = self.next_threshold(beyond, fruitful, wanted, corpus.len() / PLACES).max(floor);
-        self.found = Found::default();
-        let is_short = |pair| symbols.length(pair) <= self.max_length;
-        let found = sweep::find(corpus, symbols.len(), &self.sketch, self.threshold, is_short, pool, job)?;
-        self.follow_all(found, corpus, symbols);
+        let Self { found, sketch, threshold, max_length, .. } = self;
+        let is_short = |pair| symbols.length(pair) <= *max_length;
+        let more = more_places(corpus);
+        sweep::find(found, corpus, symbols.len(), (sketch, *threshold), more, is_short, pool, job)?;
+        self.follow_all(corpus, symbols);
         Ok(())
     }
 
@@ -236,11 +239,10 @@ impl Followed {
         few.min(most)
     }
 
-    fn follow_all<S: Slot>(&mut self, found: Found, corpus: &Corpus<S>, symbols: &Symbols) {
-        self.found = found;
-        self.most_places = self.found.places.len() + (corpus.len() / NEW_PLACES).max(LEAST_NEW_PLACES);
+    fn follow_all<S: Slot>(&mut self, corpus: &Corpus<S>, symbols: &Symbols) {
+        self.most_places = self.found.places.len() + more_places(corpus);
         self.queue.clear();
-        for (index, info) in (0..).zip(&self.found.infos).filter(|(_, info)| info.len > 0) {
+        for (index, info) in (0..).zip(&self.found.infos) {
             self.queue.push(Candidate::new(info.count, info.pair, index, symbols), symbols);
         }
     }
@@ -430,6 +432,11 @@ impl Followed {
         self.queue.push(Candidate::new(tally.met.count, pair, at, symbols), symbols);
         Ok(start)
     }
+}
+
+/// How many places of new pairs end a round.
+fn more_places<S: Slot>(corpus: &Corpus<S>) -> usize {
+    (corpus.len() / NEW_PLACES).max(LEAST_NEW_PLACES)
 }
 
 #[cfg(test)]

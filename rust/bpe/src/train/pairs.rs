@@ -1,9 +1,11 @@
 //! Tables of pairs: an index from a pair to its number, and upper bounds of all pairs' counts.
 
 use std::cmp::Reverse;
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
 use super::Pair;
 use crate::memory::prefetch;
+use crate::{Error, Result};
 
 /// Fibonacci hashing; the fold brings the left symbol's bits down before the product carries them up.
 #[inline]
@@ -48,6 +50,12 @@ impl PairIndex {
         if let Some(slot) = self.slots.get(self.home(pair)) {
             prefetch(slot);
         }
+    }
+
+    /// Forgets all pairs, but keeps the room.
+    pub fn clear(&mut self) {
+        self.slots.fill(((0, 0), 0));
+        self.len = 0;
     }
 
     /// Where a pair is looked for first.
@@ -142,13 +150,22 @@ impl Sketch {
         }
     }
 
-    /// The pairs that may reach a threshold.
-    pub fn reaching(&self, threshold: u64) -> PairFilter {
-        let mut bits = vec![0; self.sums.len() / 64];
-        for (at, sum) in self.sums.iter().enumerate() {
-            bits[at / 64] |= u64::from(sum.count >= threshold || self.total.is_none()) << (at % 64);
+    /// The buckets of pairs that may reach a threshold.
+    pub fn reaching(&self, threshold: u64) -> Result<Buckets> {
+        let mut buckets = Buckets {
+            bits: vec![0; self.sums.len() / 64],
+            shift: self.shift,
+            cursors: Vec::new(),
+            regions: Vec::new(),
+            places: 0,
+        };
+        buckets.cursors.resize_with(self.sums.len(), AtomicU32::default);
+        for (bucket, sum) in (0..).zip(&self.sums) {
+            if sum.places > 0 && (sum.count >= threshold || self.total.is_none()) {
+                buckets.add(bucket, sum.places)?;
+            }
         }
-        PairFilter { bits, shift: self.shift }
+        Ok(buckets)
     }
 }
 
@@ -168,16 +185,63 @@ pub fn threshold(mut all: Vec<Occurrences>, wanted: usize, places: usize) -> u64
     beyond.map_or(0, |(_, one)| one.count)
 }
 
-/// A set of pairs, with others that fall into the same bucket: small enough for the nearest cache.
-pub struct PairFilter {
+/// Buckets of the sketch, each with a region for the places of its pairs, which are no more than the sketch says.
+pub struct Buckets {
+    /// A bit each, for it decides about every pair, and so fits the nearest cache.
     bits: Vec<u64>,
     shift: u32,
+    /// Where the next place of each goes.
+    cursors: Vec<AtomicU32>,
+    /// Those that are here, with where their regions begin.
+    regions: Vec<(u32, usize)>,
+    /// Where the last one ends.
+    places: usize,
 }
 
-impl PairFilter {
+impl Buckets {
+    fn add(&mut self, bucket: u32, places: usize) -> Result<()> {
+        let start = self.places;
+        self.places += places;
+        if self.places > u32::MAX as usize {
+            let needed = (self.places * size_of::<u32>()) as u64;
+            return Err(Error::OutOfMemory { what: "the places of pairs", needed });
+        }
+        self.bits[bucket as usize / 64] |= 1 << (bucket % 64);
+        *self.cursors[bucket as usize].get_mut() = start as u32;
+        self.regions.push((bucket, start));
+        Ok(())
+    }
+
+    /// The bucket of a pair.
     #[inline]
-    pub fn contains(&self, pair: Pair) -> bool {
-        let at = (hash(pair) >> self.shift) as usize;
-        self.bits[at / 64] >> (at % 64) & 1 != 0
+    pub fn of(&self, pair: Pair) -> u32 {
+        (hash(pair) >> self.shift) as u32
+    }
+
+    #[inline]
+    pub fn contains(&self, bucket: u32) -> bool {
+        self.bits[bucket as usize / 64] >> (bucket % 64) & 1 != 0
+    }
+
+    /// Where the next place of a bucket goes; `alone` if no other thread asks.
+    #[inline]
+    pub fn next_place(&self, bucket: u32, alone: bool) -> usize {
+        let cursor = &self.cursors[bucket as usize];
+        if alone {
+            let place = cursor.load(Relaxed);
+            cursor.store(place + 1, Relaxed);
+            return place as usize;
+        }
+        cursor.fetch_add(1, Relaxed) as usize
+    }
+
+    /// How many places all regions have.
+    pub fn places(&self) -> usize {
+        self.places
+    }
+
+    /// The regions, in order: where each begins, and where it is filled to.
+    pub fn regions(&self) -> impl ExactSizeIterator<Item = (usize, usize)> {
+        self.regions.iter().map(|&(bucket, start)| (start, self.cursors[bucket as usize].load(Relaxed) as usize))
     }
 }

@@ -7,7 +7,7 @@ use rayon::prelude::*;
 
 use super::Pair;
 use super::corpus::{Corpus, Part, Slot};
-use super::pairs::{self, Occurrences, PairFilter, PairIndex, Sketch};
+use super::pairs::{self, Buckets, Occurrences, PairIndex, Sketch};
 use crate::error::add_counts;
 use crate::memory::{prefer_huge_pages, prefetch};
 use crate::{Error, Job, Result};
@@ -32,6 +32,28 @@ pub struct Found {
 }
 
 impl Found {
+    /// Forgets everything, and makes room for so many places, and for `more` to come without moving them. What there was
+    /// is kept and written over, for new memory costs more than it.
+    fn begin(&mut self, places: usize, more: usize) -> Result<()> {
+        self.index.clear();
+        self.infos.clear();
+        if self.places.capacity() < places + more {
+            self.places = Vec::new();
+            let needed = ((places + more) * size_of::<u32>()) as u64;
+            let what = "the places of pairs";
+            self.places.try_reserve_exact(places + more).map_err(|_| Error::OutOfMemory { what, needed })?;
+            prefer_huge_pages(&mut self.places);
+        }
+        self.places.resize_with(places, AtomicU32::default);
+        Ok(())
+    }
+
+    /// Follows a pair.
+    fn add(&mut self, info: Info) {
+        self.index.find_or_insert(info.pair, self.infos.len() as u32);
+        self.infos.push(info);
+    }
+
     /// The count of the most frequent pair.
     pub fn greatest_count(&self) -> u64 {
         self.infos.iter().map(|info| info.count).max().unwrap_or(0)
@@ -58,6 +80,15 @@ pub fn on_each<P: Send, T: Send>(
         None => parts.into_iter().map(f).collect(),
     }
 }
+
+/// How many places ahead memory is asked for.
+const AHEAD: usize = 16;
+
+/// Places looked at between two checks of whether to stop.
+const CHECK: usize = 1 << 16;
+
+/// So many pairs of one bucket are told apart by a pass over its places for each.
+const FEW: usize = if cfg!(test) { 2 } else { 8 };
 
 /// Places in a cache line.
 const LINE: usize = 16;
@@ -96,21 +127,21 @@ impl FirstSweep {
         pairs::threshold(self.pairs().map(|(_, tally)| tally).collect(), wanted, places)
     }
 
-    /// Follows the pairs that reach a threshold and are short enough.
+    /// Follows the pairs that reach a threshold and are short enough. There is to be room for `more` places.
     pub fn find<S: Slot>(
         self,
         corpus: &Corpus<S>,
         threshold: u64,
         max_length: usize,
+        more: usize,
         pool: Pool<'_>,
         job: &Job,
     ) -> Result<Found> {
         let mut found = Found::default();
         let mut cursors = vec![vec![Cursor::default(); BYTE_PAIRS]; self.tallies.len()];
-        let mut end = 0;
+        let (mut infos, mut end) = (Vec::new(), 0);
         for (pair, tally) in self.pairs().filter(|(_, tally)| tally.count >= threshold && max_length >= 2) {
-            found.index.find_or_insert(pair, found.infos.len() as u32);
-            found.infos.push(Info { pair, count: tally.count, start: end, len: tally.places });
+            infos.push(Info { pair, count: tally.count, start: end, len: tally.places });
             let at = byte_pair(pair);
             for (cursors, tallies) in cursors.iter_mut().zip(&self.tallies) {
                 cursors[at] = Cursor { next: end as u32, step: 1 };
@@ -118,7 +149,9 @@ impl FirstSweep {
             }
         }
         // One more for each segment, for what is not followed.
-        let mut places = blank_places(end + cursors.len())?;
+        found.begin(end + cursors.len(), more)?;
+        infos.into_iter().for_each(|info| found.add(info));
+        let places = &found.places;
         on_each(pool, cursors.into_iter().enumerate().collect(), |(segment, mut cursors)| {
             let elsewhere = (end + segment) as u32;
             cursors.iter_mut().filter(|cursor| cursor.step == 0).for_each(|cursor| cursor.next = elsewhere);
@@ -131,8 +164,7 @@ impl FirstSweep {
                 Ok(())
             })
         })?;
-        places.truncate(end);
-        found.places = places;
+        found.places.truncate(end);
         Ok(found)
     }
 
@@ -169,74 +201,6 @@ fn tally_bytes<S: Slot>(corpus: &Corpus<S>, segment: usize, job: &Job) -> Result
     Ok(tallies)
 }
 
-/// In place of a cursor: the pair is not followed.
-const NOWHERE: usize = usize::MAX;
-
-/// Places for several threads to write.
-fn blank_places(len: usize) -> Result<Vec<AtomicU32>> {
-    let needed = (len * size_of::<u32>()) as u64;
-    let mut places = Vec::new();
-    places.try_reserve_exact(len).map_err(|_| Error::OutOfMemory { what: "the places of pairs", needed })?;
-    prefer_huge_pages(&mut places);
-    places.resize_with(len, AtomicU32::default);
-    Ok(places)
-}
-
-/// How many pairs are looked up together: while one is counted, the lines of the next ones are on their way.
-const BATCH: usize = 64;
-
-/// Pairs of a segment that may reach the threshold, with exact counts.
-#[derive(Default)]
-struct Met {
-    index: PairIndex,
-    infos: Vec<Info>,
-    /// Each pair met, by its number in `infos`, and its slot.
-    at: Vec<(u32, u32)>,
-}
-
-impl Met {
-    /// Compacts a part of a corpus on the way. There are at most so many places.
-    fn in_part<S: Slot>(part: Part<'_, S>, may_reach: &PairFilter, places: usize, job: &Job) -> Result<Self> {
-        let mut met = Self::default();
-        reserve(&mut met.at, places.min(part.len()))?;
-        let mut waiting = [((0, 0), 0, 0); BATCH];
-        let mut len = 0;
-        part.compact(job, |is_pair, pair, slot, weight| {
-            // Whether a pair waits is no branch: nobody could predict it.
-            waiting[len] = (pair, slot, weight);
-            len += usize::from(is_pair & may_reach.contains(pair));
-            if len == BATCH {
-                met.meet(&waiting)?;
-                len = 0;
-            }
-            Ok(())
-        })?;
-        met.meet(&waiting[..len])?;
-        Ok(met)
-    }
-
-    #[inline(never)]
-    fn meet(&mut self, pairs: &[(Pair, u32, u64)]) -> Result<()> {
-        let mut numbers = [0; BATCH];
-        pairs.iter().for_each(|&(pair, ..)| self.index.prefetch(pair));
-        for (&(pair, ..), number) in pairs.iter().zip(&mut numbers) {
-            *number = self.index.find_or_insert(pair, self.infos.len() as u32);
-            if *number as usize == self.infos.len() {
-                self.infos.push(Info { pair, count: 0, start: 0, len: 0 });
-            }
-            prefetch(&self.infos[*number as usize]);
-        }
-        reserve(&mut self.at, pairs.len())?;
-        for (&(_, slot, weight), &number) in pairs.iter().zip(&numbers) {
-            let info = &mut self.infos[number as usize];
-            info.count = add_counts(info.count, weight)?;
-            info.len += 1;
-            self.at.push((number, slot));
-        }
-        Ok(())
-    }
-}
-
 /// Makes room in a list of places. It grows by a quarter and not to the double, because there may be billions.
 pub fn reserve<T>(places: &mut Vec<T>, more: usize) -> Result<()> {
     if places.capacity() - places.len() < more {
@@ -248,81 +212,201 @@ pub fn reserve<T>(places: &mut Vec<T>, more: usize) -> Result<()> {
     Ok(())
 }
 
+/// How many places are looked for together: while one is written, the lines of the next ones are on their way.
+const BATCH: usize = 64;
+
 /// A later round: follows the pairs that reach the threshold, of those that may, unless they are too long. Begins the
-/// corpus's round, with so many symbols.
+/// corpus's round, with so many symbols. There is to be room for `more` places.
+///
+/// The sketch says at how many places the pairs of each of its buckets stand at most. So these can be put down bucket by
+/// bucket in one pass, before anybody knows which pairs they are of.
+#[allow(clippy::too_many_arguments, reason = "what a round begins with")]
 pub fn find<S: Slot>(
+    found: &mut Found,
     corpus: &mut Corpus<S>,
     symbols: usize,
-    sketch: &Sketch,
-    threshold: u64,
-    is_short: impl Fn(Pair) -> bool,
+    (sketch, threshold): (&Sketch, u64),
+    more: usize,
+    is_short: impl Fn(Pair) -> bool + Sync,
     pool: Pool<'_>,
     job: &Job,
-) -> Result<Found> {
-    let (may_reach, most) = (sketch.reaching(threshold), sketch.places(threshold));
-    let mut met =
-        corpus.rewrite(symbols, |parts| on_each(pool, parts, |part| Met::in_part(part, &may_reach, most, job)))?;
-    let (mut found, mut cursors) = bring_together(&mut met)?;
-    let mut end = 0;
-    let mut next = Vec::with_capacity(found.infos.len());
-    for info in &mut found.infos {
-        if info.count < threshold || !is_short(info.pair) {
-            info.len = 0;
-        }
-        info.start = end;
-        next.push(if info.len > 0 { end } else { NOWHERE });
-        end += info.len;
-    }
-    // In each segment a pair's places begin behind those of the segments before.
-    for (pair, places) in cursors.iter_mut().flatten() {
-        let start = next[*pair];
-        if start != NOWHERE {
-            next[*pair] += *places;
-        }
-        *places = start;
-    }
-    let places = blank_places(end)?;
-    on_each(pool, met.into_iter().zip(cursors).collect(), |(met, mut cursors)| {
-        for (number, slot) in met.at {
-            let (_, cursor) = &mut cursors[number as usize];
-            if *cursor != NOWHERE {
-                places[*cursor].store(slot, Relaxed);
-                *cursor += 1;
-            }
-        }
-        job.check()
+) -> Result<()> {
+    let buckets = sketch.reaching(threshold)?;
+    found.begin(buckets.places(), more)?;
+    let (alone, threads) = (corpus.segments() == 1, corpus.segments());
+    corpus.rewrite(symbols, |parts| {
+        on_each(pool, parts, |part| put_down(part, &buckets, &found.places, alone, job)).map(drop)
     })?;
-    found.places = places;
-    Ok(found)
+    let regions: Vec<_> = buckets.regions().collect();
+    debug_assert!(regions.windows(2).all(|pair| pair[0].1 <= pair[1].0), "the sketch promised too few places");
+    let shares = Share::of_each(threads, &regions, &mut found.places);
+    let corpus = &*corpus;
+    let infos = on_each(pool, shares, |share| share.pairs(corpus, threshold, &is_short, job))?;
+    infos.into_iter().flatten().for_each(|info| found.add(info));
+    Ok(())
 }
 
-/// A pair's number among all, and its places in one segment: how many, and then where the next one goes.
-type Share = (usize, usize);
-
-/// Adds up what the segments met; and for each of a segment's pairs its number now, with its places in the segment.
-fn bring_together(met: &mut [Met]) -> Result<(Found, Vec<Vec<Share>>)> {
-    let mut found = Found::default();
-    let mut numbers = Vec::with_capacity(met.len());
-    for met in met {
-        let (index, infos) = (std::mem::take(&mut met.index), std::mem::take(&mut met.infos));
-        let own = infos.iter();
-        if found.infos.is_empty() {
-            numbers.push(own.enumerate().map(|(number, info)| (number, info.len)).collect());
-            (found.index, found.infos) = (index, infos);
-            continue;
+/// Compacts a part of a corpus and puts down on the way where the pairs of the buckets are.
+fn put_down<S: Slot>(part: Part<'_, S>, buckets: &Buckets, places: &[AtomicU32], alone: bool, job: &Job) -> Result<()> {
+    let mut waiting = [(0, 0); BATCH];
+    let mut len = 0;
+    part.compact(job, |is_pair, pair, slot| {
+        // Whether a pair waits is no branch: nobody could predict it.
+        let bucket = buckets.of(pair);
+        waiting[len] = (bucket, slot);
+        len += usize::from(is_pair & buckets.contains(bucket));
+        if len == BATCH {
+            write(&waiting, buckets, places, alone);
+            len = 0;
         }
-        let add = |info: &Info| {
-            let number = found.index.find_or_insert(info.pair, found.infos.len() as u32) as usize;
-            if number == found.infos.len() {
-                found.infos.push(*info);
-            } else {
-                let sum = &mut found.infos[number];
-                sum.count = add_counts(sum.count, info.count)?;
-                sum.len += info.len;
-            }
-            Ok((number, info.len))
-        };
-        numbers.push(own.map(add).collect::<Result<_>>()?);
+    })?;
+    write(&waiting[..len], buckets, places, alone);
+    Ok(())
+}
+
+/// Writes slots to the regions of their buckets.
+#[inline(never)]
+fn write(waiting: &[(u32, u32)], buckets: &Buckets, places: &[AtomicU32], alone: bool) {
+    let mut own = [0; BATCH];
+    for (&(bucket, _), own) in waiting.iter().zip(&mut own) {
+        *own = buckets.next_place(bucket, alone);
+        prefetch(&places[*own]);
     }
-    Ok((found, numbers))
+    waiting.iter().zip(own).for_each(|(&(_, slot), own)| places[own].store(slot, Relaxed));
+}
+
+/// Regions next to each other, with their places.
+struct Share<'s> {
+    regions: &'s [(usize, usize)],
+    /// Where the places begin among all.
+    begin: usize,
+    places: &'s mut [AtomicU32],
+}
+
+impl<'s> Share<'s> {
+    /// Of all regions and places, about as many regions for each thread.
+    fn of_each(threads: usize, regions: &'s [(usize, usize)], mut places: &'s mut [AtomicU32]) -> Vec<Self> {
+        let (size, mut begin) = (regions.len().div_ceil(threads).max(1), 0);
+        let share = |(number, own): (usize, _)| {
+            let end = regions.get((number + 1) * size).map_or(begin + places.len(), |next| next.0);
+            let (first, rest) = std::mem::take(&mut places).split_at_mut(end - begin);
+            places = rest;
+            Self { regions: own, begin: std::mem::replace(&mut begin, end), places: first }
+        };
+        regions.chunks(size).enumerate().map(share).collect()
+    }
+
+    /// The pairs to follow, each with its places side by side.
+    fn pairs<S: Slot>(
+        self,
+        corpus: &Corpus<S>,
+        threshold: u64,
+        is_short: &impl Fn(Pair) -> bool,
+        job: &Job,
+    ) -> Result<Vec<Info>> {
+        let starts: Vec<_> = corpus.starts().collect();
+        let mut pairs = Pairs { corpus, threshold, infos: Vec::new(), others: Vec::new(), job };
+        for &(start, end) in self.regions {
+            let places = &mut self.places[start - self.begin..end - self.begin];
+            pairs.order(places, &starts);
+            pairs.tell_apart(start, places)?;
+        }
+        pairs.infos.retain(|info| is_short(info.pair));
+        Ok(pairs.infos)
+    }
+}
+
+/// Finds the pairs that reach a threshold.
+struct Pairs<'c, S> {
+    corpus: &'c Corpus<S>,
+    threshold: u64,
+    infos: Vec<Info>,
+    /// Places of other pairs than the one at hand.
+    others: Vec<u32>,
+    job: &'c Job,
+}
+
+impl<S: Slot> Pairs<'_, S> {
+    /// Orders a region from left to right. Threads wrote to it as they came, but each from left to right in the segment
+    /// that begins at its start.
+    fn order(&mut self, places: &mut [AtomicU32], starts: &[u32]) {
+        let (left, right) = starts.split_at(starts.len() / 2);
+        if left.is_empty() {
+            return;
+        }
+        self.others.clear();
+        let mut len = 0;
+        for at in 0..places.len() {
+            let slot = *places[at].get_mut();
+            *places[len].get_mut() = slot;
+            len += usize::from(slot < right[0]);
+            if slot >= right[0] {
+                self.others.push(slot);
+            }
+        }
+        let (before, behind) = places.split_at_mut(len);
+        behind.iter_mut().zip(&self.others).for_each(|(place, &slot)| *place.get_mut() = slot);
+        self.order(before, left);
+        self.order(behind, right);
+    }
+
+    /// Brings the places of each pair together, those of a bucket given from left to right, until all that are left are too
+    /// few. Mostly there is one pair, or one frequent pair that is met soon.
+    fn tell_apart(&mut self, start: usize, places: &mut [AtomicU32]) -> Result<()> {
+        let corpus = self.corpus;
+        let mut done = 0;
+        for _ in 0..FEW {
+            let Some(first) = places.get_mut(done) else { return Ok(()) };
+            let pair = corpus.pair_at(*first.get_mut());
+            let (len, count, rest) = self.bring_forward(pair, &mut places[done..])?;
+            self.add(Info { pair, count, start: start + done, len });
+            done += len;
+            if rest < self.threshold {
+                return Ok(());
+            }
+        }
+        // With a pass for each of many pairs it would take the square of their number.
+        let pair_at = |place: &AtomicU32| corpus.pair_at(place.load(Relaxed));
+        places[done..].sort_by_key(pair_at);
+        for run in places[done..].chunk_by(|one, other| pair_at(one) == pair_at(other)) {
+            let mut weights = run.iter().map(|place| corpus.weight(place.load(Relaxed)));
+            let count = weights.try_fold(0, add_counts)?;
+            self.add(Info { pair: pair_at(&run[0]), count, start: start + done, len: run.len() });
+            done += run.len();
+        }
+        Ok(())
+    }
+
+    /// Moves the places of a pair before all others; how many these are, its count, and what all others' come to, or more
+    /// than 64 bits can say.
+    fn bring_forward(&mut self, pair: Pair, places: &mut [AtomicU32]) -> Result<(usize, u64, u64)> {
+        let (mut len, mut count, mut rest) = (0, 0, 0u64);
+        self.others.clear();
+        for at in 0..places.len() {
+            if at % CHECK == 0 {
+                self.job.check()?;
+            }
+            if let Some(ahead) = places.get_mut(at + AHEAD) {
+                self.corpus.prefetch(*ahead.get_mut());
+            }
+            let slot = *places[at].get_mut();
+            let weight = self.corpus.weight(slot);
+            if self.corpus.pair_at(slot) == pair {
+                *places[len].get_mut() = slot;
+                len += 1;
+                count = add_counts(count, weight)?;
+            } else {
+                self.others.push(slot);
+                rest = rest.saturating_add(weight);
+            }
+        }
+        places[len..].iter_mut().zip(&self.others).for_each(|(place, &slot)| *place.get_mut() = slot);
+        Ok((len, count, rest))
+    }
+
+    fn add(&mut self, info: Info) {
+        if info.count >= self.threshold {
+            self.infos.push(info);
+        }
+    }
 }
