@@ -36,6 +36,8 @@ def run_python(code: str, **environment: str) -> Run:
         "print(json.dumps([status, seconds, cpu, usage.ru_maxrss / 1e3]))"
     )
     command = [sys.executable, "-c", watch, code]
+    # An installed package has its bytecode; where none may be written, each start would compile what it imports.
+    environment = {"PYTHONDONTWRITEBYTECODE": "", **environment}
     done = subprocess.run(command, env=os.environ | environment, capture_output=True, text=True, check=True)
     status, *figures = json.loads(done.stdout)
     if status != 0:
