@@ -1,6 +1,6 @@
 //! Corpora for the benches, made from a seed, and what several benches need of the core.
 
-use cs336_bpe::count::{Counter, WordCounts};
+use cs336_bpe::count::{Counter, Counts, WordCounts};
 use cs336_bpe::pretokenize::Pattern;
 use cs336_bpe::special::SpecialTokens;
 use cs336_bpe::train::{TrainOptions, train};
@@ -104,6 +104,16 @@ pub fn count(text: &str, pattern: &str, threads: usize) -> Result<WordCounts> {
     Ok(counts)
 }
 
+/// The pre-tokens of a text, counted on one thread in so many bytes of memory. What does not fit goes to temporary files.
+pub fn count_within(text: &str, pattern: &str, max_memory: u64) -> Result<Counts> {
+    let pattern = Pattern::new(pattern)?;
+    let special = SpecialTokens::new(&[END_OF_TEXT])?;
+    let job = Job::default();
+    let mut counting = Counter { pattern: &pattern, special: &special, threads: 1, job: &job }.within(max_memory);
+    counting.add_documents(&[text])?;
+    counting.finish()
+}
+
 /// The merges that a vocabulary of `vocab_size` entries, one of them special, is made of.
 pub fn merges(counts: &WordCounts, vocab_size: usize) -> Result<Vec<(u32, u32)>> {
     train(counts, &TrainOptions { vocab_size, special_tokens: 1, ..TrainOptions::default() }, &Job::default())
@@ -117,7 +127,10 @@ pub fn tokenizer(text: &str, pattern: &str, vocab_size: usize) -> Result<Tokeniz
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::*;
+    use cs336_bpe::count::Words;
     use cs336_bpe::{SpecialPolicy, reference};
 
     #[test]
@@ -134,6 +147,23 @@ mod tests {
         let growth = distinct(1 << 20) / distinct(1 << 17);
         // Eight times the text: more new words, but not eight times as many.
         assert!((2.0..8.0).contains(&growth), "{growth}");
+    }
+
+    #[test]
+    fn what_spills_is_counted_as_what_fits() {
+        let text = corpus(1, 500_000);
+        let all = |words: &dyn Words| {
+            let mut all = BTreeMap::new();
+            let mut keep = |word: &[u8], count| {
+                all.insert(word.to_vec(), count);
+                Ok(())
+            };
+            words.for_each(&mut keep).unwrap();
+            all
+        };
+        let spilled = count_within(&text, "gpt2", 1 << 18).unwrap();
+        assert!(spilled.spilled > 1);
+        assert_eq!(all(&spilled), all(&count(&text, "gpt2", 1).unwrap()));
     }
 
     #[test]
