@@ -233,31 +233,35 @@ impl Tokenizer {
     /// Encodes a whole text under a resolved policy.
     pub(crate) fn encode_with(&self, text: &[u8], policy: &Policy<'_>, out: &mut dyn Ids, job: &Job) -> Result<()> {
         out.expect(text.len())?;
-        self.with_words(out, job, |words| {
-            let mut at = 0;
-            if let Some(finder) = policy.finder() {
-                while let Some((index, start, end)) = finder.find(text, at) {
-                    if !policy.allows(index) {
-                        return Err(self.refused(index, start as u64, characters(&text[..start])));
-                    }
-                    self.plain(&text[at..start], words)?;
-                    self.push_special(index, words)?;
-                    at = end;
-                }
-            }
-            self.plain(&text[at..], words)
-        })
+        self.with_words(text.len(), out, job, |words| self.whole(text, policy, words))
     }
 
-    /// Lends what encoding needs, with a cache that nobody else uses.
+    /// Encodes a whole text.
+    pub(crate) fn whole(&self, text: &[u8], policy: &Policy<'_>, words: &mut Words<'_>) -> Result<()> {
+        let mut at = 0;
+        if let Some(finder) = policy.finder() {
+            while let Some((index, start, end)) = finder.find(text, at) {
+                if !policy.allows(index) {
+                    return Err(self.refused(index, start as u64, characters(&text[..start])));
+                }
+                self.plain(&text[at..start], words)?;
+                self.push_special(index, words)?;
+                at = end;
+            }
+        }
+        self.plain(&text[at..], words)
+    }
+
+    /// Lends what encoding so many bytes needs, with a cache that nobody else uses.
     pub(crate) fn with_words<R>(
         &self,
+        bytes: usize,
         out: &mut dyn Ids,
         job: &Job,
         f: impl FnOnce(&mut Words<'_>) -> Result<R>,
     ) -> Result<R> {
         let Inner { encoder, vocabulary, .. } = &*self.0;
-        encoder.caches.with(|cache| f(&mut Words::new(encoder, vocabulary, cache.parts(), out, job)))
+        encoder.caches.with(bytes, |cache| f(&mut Words::new(encoder, vocabulary, cache.parts(), out, job)))
     }
 
     /// The error of special text that no policy allows.

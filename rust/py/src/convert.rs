@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use cs336_bpe::memory::prefer_huge_pages;
 use cs336_bpe::{Error, SpecialPolicy};
 use pyo3::exceptions::{PyTypeError, PyUnicodeEncodeError};
 use pyo3::intern;
@@ -46,6 +47,7 @@ fn long_utf8(text: &Bound<'_, PyString>) -> PyResult<Option<Vec<u8>>> {
         bytes.try_reserve(more).map_err(|_| missing).or_raise(py)
     };
     make_room(&mut bytes, length)?;
+    prefer_huge_pages(&mut bytes);
     for start in (0..length).step_by(PIECE) {
         let (start, end) = (start as pyo3::ffi::Py_ssize_t, (start + PIECE) as pyo3::ffi::Py_ssize_t);
         // SAFETY: the result is a new reference or null with an exception set, which `from_owned_ptr_or_err` tells apart.

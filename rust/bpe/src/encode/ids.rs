@@ -3,6 +3,7 @@
 use super::reserve;
 use crate::Result;
 use crate::formats::token_file::Dtype;
+use crate::memory::prefer_huge_pages;
 
 /// A growing array of ids.
 pub trait Ids: Send {
@@ -34,7 +35,9 @@ impl Ids for Vec<u32> {
     }
 
     fn expect(&mut self, bytes: usize) -> Result<()> {
-        reserve(self, bytes / BYTES_PER_ID, WHAT)
+        reserve(self, bytes / BYTES_PER_ID, WHAT)?;
+        prefer_huge_pages(self);
+        Ok(())
     }
 
     fn add(&mut self, ids: &[u32]) -> Result<()> {
@@ -54,7 +57,9 @@ impl Ids for Vec<u16> {
     }
 
     fn expect(&mut self, bytes: usize) -> Result<()> {
-        reserve(self, bytes / BYTES_PER_ID, WHAT)
+        reserve(self, bytes / BYTES_PER_ID, WHAT)?;
+        prefer_huge_pages(self);
+        Ok(())
     }
 
     fn add(&mut self, ids: &[u32]) -> Result<()> {

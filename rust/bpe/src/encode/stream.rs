@@ -65,7 +65,7 @@ impl StreamEncoder {
     fn advance(&mut self, end: End, out: &mut Vec<u32>, job: &Job) -> Result<()> {
         let tokenizer = self.tokenizer.clone();
         let policy = tokenizer.policy(&self.policy)?;
-        let at = tokenizer.with_words(out, job, |words| self.sure(&policy, end, words))?;
+        let at = tokenizer.with_words(self.pending.len(), out, job, |words| self.sure(&policy, end, words))?;
         if policy.may_refuse() {
             self.characters_before += characters(&self.pending[..at]);
         }
