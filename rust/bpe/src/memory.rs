@@ -1,14 +1,9 @@
 //! Large tables that are read all over the place, and how much memory the process has.
 
-use std::alloc::{Layout, alloc_zeroed};
 use std::mem::MaybeUninit;
-use std::ptr::NonNull;
 
 /// A page of its own kind, for large tables.
 pub(crate) const HUGE_PAGE: usize = 2 << 20;
-
-#[cfg(target_os = "linux")]
-const PAGE: usize = 4096;
 
 /// From this size on a table is worth such pages.
 #[cfg(target_os = "linux")]
@@ -26,24 +21,11 @@ pub fn prefer_huge_pages<T>(vector: &mut Vec<T>) {
     let _ = vector;
 }
 
-/// Asks the system for the pages of some memory at once: what is read first and written later would get each twice.
-fn fetch_pages<T>(memory: &mut [T]) {
-    #[cfg(target_os = "linux")]
-    {
-        let start = memory.as_mut_ptr().cast::<u8>();
-        let before = start.align_offset(PAGE);
-        let size = size_of_val(memory).saturating_sub(before) & !(PAGE - 1);
-        // SAFETY: the range lies inside the memory, whose content stays as it is.
-        unsafe { libc::madvise(start.wrapping_add(before).cast(), size, libc::MADV_POPULATE_WRITE) };
-    }
-    #[cfg(not(target_os = "linux"))]
-    let _ = memory;
-}
-
 /// Start and size of the pages that only a vector's memory lies on; `None` where they are not worth asking the system for
 /// anything.
 #[cfg(target_os = "linux")]
 fn whole_pages<T>(vector: &mut Vec<T>) -> Option<(*mut libc::c_void, usize)> {
+    const PAGE: usize = 4096;
     let size = vector.capacity() * size_of::<T>();
     let start = vector.as_mut_ptr().cast::<u8>();
     let before = start.align_offset(PAGE);
@@ -82,43 +64,19 @@ impl<T> Drop for Table<T> {
     }
 }
 
-impl<const N: usize> Table<[u64; N]> {
-    /// A table of zeros, `None` where there is no memory. The system clears what it hands out, so that nobody else has to.
-    pub fn zeros(len: usize) -> Option<Self> {
-        let layout = Layout::array::<[u64; N]>(len + Self::slack(len)).ok().filter(|layout| layout.size() > 0)?;
-        // SAFETY: the layout has a size.
-        let start = NonNull::new(unsafe { alloc_zeroed(layout) })?;
-        // SAFETY: the memory is the global allocator's and has the layout of a vector of this capacity.
-        let places = unsafe { Vec::from_raw_parts(start.as_ptr().cast(), 0, len + Self::slack(len)) };
-        let mut table = Self::aligned(places, len);
-        fetch_pages(&mut table.places[table.skipped..]);
-        Some(table)
-    }
-}
-
 impl<T: Copy> Table<T> {
     /// A table of `len` times the same value, `None` where there is no memory. Its size divides that of a page.
     pub fn new(value: T, len: usize) -> Option<Self> {
-        let mut places = Vec::new();
-        places.try_reserve_exact(len + Self::slack(len)).ok()?;
-        let mut table = Self::aligned(places, len);
-        table.places[table.skipped..].fill(MaybeUninit::new(value));
-        Some(table)
-    }
-
-    /// How many elements more it takes to begin where a huge page does.
-    fn slack(len: usize) -> usize {
-        if len * size_of::<T>() >= HUGE_PAGE / 4 { HUGE_PAGE / size_of::<T>() } else { 0 }
-    }
-
-    /// The first of these places with nothing but `len` behind it that lies where a huge page begins, if one does.
-    fn aligned(mut places: Vec<MaybeUninit<T>>, len: usize) -> Self {
+        let slack = if len * size_of::<T>() >= HUGE_PAGE / 4 { HUGE_PAGE / size_of::<T>() } else { 0 };
+        let mut places: Vec<MaybeUninit<T>> = Vec::new();
+        places.try_reserve_exact(len + slack).ok()?;
         prefer_huge_pages(&mut places);
         // Where there is no such place, all stays right and gets slower.
-        let skipped = places.as_ptr().align_offset(HUGE_PAGE).min(Self::slack(len));
+        let skipped = places.as_ptr().align_offset(HUGE_PAGE).min(slack);
+        places.spare_capacity_mut()[skipped..skipped + len].fill(MaybeUninit::new(MaybeUninit::new(value)));
         // SAFETY: there is room for so many, and these may be uninitialized.
         unsafe { places.set_len(skipped + len) };
-        Self { places, skipped, len }
+        Some(Self { places, skipped, len })
     }
 
     /// A table of these elements, at least one.

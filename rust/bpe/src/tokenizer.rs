@@ -137,8 +137,8 @@ impl Tokenizer {
     pub fn count(&self, text: &[u8], policy: &SpecialPolicy, limit: Option<usize>, job: &Job) -> Result<usize> {
         const PIECE: usize = 1 << 12;
         let most = limit.unwrap_or(usize::MAX);
-        let mut stream = self.stream(policy)?;
-        let (mut total, mut ids) = (0, Vec::new());
+        let mut stream = self.stream(policy)?.with_length(text.len());
+        let (mut total, mut ids) = (0, Vec::<u32>::new());
         for piece in text.chunks(PIECE) {
             job.check()?;
             stream.push(piece, &mut ids, job)?;
@@ -298,12 +298,16 @@ impl Tokenizer {
 
     /// Encodes those pre-tokens of a text that no continuation could change; returns how many bytes they take.
     pub(crate) fn settled(&self, text: &str, words: &mut Words<'_>) -> Result<usize> {
-        let mut start = 0;
-        let taken = self.0.pattern.for_each_settled(text, |word| {
-            words.add(text.as_bytes(), start, &[start + word.len()]);
+        let pattern = &self.0.pattern;
+        // Up to a place where it can be cut all is settled, and need not be looked at word by word.
+        let cut = pattern.last_split(text, text.len().saturating_sub(1));
+        self.text(&text[..cut], words)?;
+        let (rest, mut start) = (&text[cut..], 0);
+        let taken = pattern.for_each_settled(rest, |word| {
+            words.add(rest.as_bytes(), start, &[start + word.len()]);
             start += word.len();
         })?;
-        words.end(text.as_bytes()).map(|()| taken)
+        words.end(rest.as_bytes()).map(|()| cut + taken)
     }
 }
 

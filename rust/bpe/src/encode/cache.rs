@@ -76,7 +76,7 @@ struct Arena {
 impl Cache {
     pub fn new() -> Result<Self> {
         let needed = (FIRST_LINES * size_of::<Line>()) as u64;
-        let lines = Table::zeros(FIRST_LINES).ok_or(Error::OutOfMemory { what: WHAT, needed })?;
+        let lines = Table::new([0; 8], FIRST_LINES).ok_or(Error::OutOfMemory { what: WHAT, needed })?;
         let arena = Arena { bytes: Vec::new(), most: ARENA[0], age: 0 };
         Ok(Self { lines, most: MOST_LINES[0], entered: 0, arena, memo: Memo::default(), word: Vec::new() })
     }
@@ -184,7 +184,7 @@ impl Cache {
     #[cold]
     fn grow(&mut self) {
         self.entered = 0;
-        let Some(mut lines) = Table::<Line>::zeros((GROWTH * self.lines.len()).min(self.most)) else { return };
+        let Some(mut lines) = Table::new([0; 8], (GROWTH * self.lines.len()).min(self.most)) else { return };
         for entry in self.lines.as_flattened().as_chunks::<4>().0 {
             let key = Key { low: entry[0], high: entry[1] };
             if key != Key::default() {
@@ -235,10 +235,11 @@ impl Arena {
             super::reserve(&mut self.bytes, more, WHAT)?;
             prefer_huge_pages(&mut self.bytes);
         }
-        let place = self.bytes.len() as u32;
-        self.bytes.extend(ids.iter().flat_map(|id| id.to_le_bytes()));
+        let place = self.bytes.len();
+        self.bytes.resize(place + size_of_val(ids), 0);
+        self.bytes[place..].as_chunks_mut().0.iter_mut().zip(ids).for_each(|(four, id)| *four = id.to_le_bytes());
         self.bytes.extend_from_slice(word);
-        Ok([ids.len() as u32, place, self.age, 0])
+        Ok([ids.len() as u32, place as u32, self.age, 0])
     }
 
     fn get(&self, key: Key, [count, place, age, _]: [u32; INLINE_IDS], word: &[u8], ids: &mut [u32]) -> Option<usize> {
