@@ -11,7 +11,7 @@ const WORTH_HUGE_PAGES: usize = HUGE_PAGE;
 
 /// Asks the system to back a vector's memory by huge pages, before anything touches it: a lookup then misses one cache
 /// less, that of the page table, and there are 512 times fewer pages to hand out. Where it can't, nothing changes.
-pub fn prefer_huge_pages<T>(vector: &mut Vec<T>) {
+pub(crate) fn prefer_huge_pages<T>(vector: &mut Vec<T>) {
     #[cfg(target_os = "linux")]
     if let Some((start, size)) = whole_pages(vector) {
         // SAFETY: the range lies inside the vector's own memory, and the advice changes none of its content.

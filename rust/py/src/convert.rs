@@ -2,7 +2,6 @@
 
 use std::borrow::Cow;
 
-use cs336_bpe::memory::prefer_huge_pages;
 use cs336_bpe::{Error, SpecialPolicy};
 use pyo3::exceptions::{PyTypeError, PyUnicodeEncodeError};
 use pyo3::intern;
@@ -40,7 +39,6 @@ pub fn is_long_and_wide(text: &Bound<'_, PyString>) -> PyResult<bool> {
 fn long_utf8(text: &Bound<'_, PyString>) -> PyResult<Vec<u8>> {
     let mut bytes = Vec::new();
     make_room(text.py(), &mut bytes, text.len()?)?;
-    prefer_huge_pages(&mut bytes);
     for_each_piece(text, |piece| {
         make_room(text.py(), &mut bytes, piece.len())?;
         bytes.extend_from_slice(piece);

@@ -5,7 +5,7 @@ use std::sync::Mutex;
 use super::search::Memo;
 use super::words::Batch;
 use crate::key::{Key, SEED};
-use crate::memory::{Table, prefer_huge_pages, prefetch};
+use crate::memory::{Table, prefetch};
 use crate::{Error, Result};
 
 /// Cache lines at first, each with two entries of 32 bytes: few, so that they cost nothing and stay near.
@@ -233,7 +233,6 @@ impl Arena {
         if self.bytes.capacity() < self.most {
             let more = self.most - self.bytes.len();
             super::reserve(&mut self.bytes, more, WHAT)?;
-            prefer_huge_pages(&mut self.bytes);
         }
         let place = self.bytes.len();
         self.bytes.resize(place + size_of_val(ids), 0);

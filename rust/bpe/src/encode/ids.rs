@@ -3,7 +3,6 @@
 use super::reserve;
 use crate::Result;
 use crate::formats::token_file::Dtype;
-use crate::memory::prefer_huge_pages;
 
 /// A growing array of ids.
 pub trait Ids: Send {
@@ -35,9 +34,7 @@ impl Ids for Vec<u32> {
     }
 
     fn expect(&mut self, bytes: usize) -> Result<()> {
-        reserve(self, bytes / BYTES_PER_ID, WHAT)?;
-        prefer_huge_pages(self);
-        Ok(())
+        reserve(self, bytes / BYTES_PER_ID, WHAT)
     }
 
     fn add(&mut self, ids: &[u32]) -> Result<()> {
@@ -57,9 +54,7 @@ impl Ids for Vec<u16> {
     }
 
     fn expect(&mut self, bytes: usize) -> Result<()> {
-        reserve(self, bytes / BYTES_PER_ID, WHAT)?;
-        prefer_huge_pages(self);
-        Ok(())
+        reserve(self, bytes / BYTES_PER_ID, WHAT)
     }
 
     fn add(&mut self, ids: &[u32]) -> Result<()> {
