@@ -202,6 +202,22 @@ def test_a_long_text_of_any_characters_is_its_utf8(tokenizer: Tokenizer, charact
         tokenizer.encode(text)
 
 
+@pytest.mark.parametrize("pattern", ["gpt2", "cl100k", "o200k", r"\w+|\W"])
+def test_a_long_text_in_pieces_is_its_bytes(pattern: str) -> None:
+    """A str that is not ASCII goes through in pieces of some 250 kB, which may end anywhere."""
+    tokenizer = train_bpe_from_iterator([TEXT * 3], 300, [END], pattern=pattern)
+    for step in range(7):
+        filler = "d\u00e9j\u00e0 'll\n \n" * 12_000 + "x" * step
+        text = filler + TEXT * 2000 + " " * 9000 + "\u4f60" * 100_000 + END + filler
+        assert tokenizer.encode(text) == tokenizer.encode(text.encode())
+        assert np.array_equal(tokenizer.encode_numpy(text), tokenizer.encode_numpy(text.encode()))
+    with pytest.raises(DisallowedSpecialTokenError) as in_pieces:
+        tokenizer.encode(filler * 3 + END, special="error")
+    with pytest.raises(DisallowedSpecialTokenError) as whole:
+        tokenizer.encode((filler * 3 + END).encode(), special="error")
+    assert str(in_pieces.value) == str(whole.value)
+
+
 def test_the_ids_of_special_tokens_are_ids(tmp_path: Path) -> None:
     ranks = tmp_path / "ranks.tiktoken"
     Tokenizer(BYTES, []).to_tiktoken(ranks)

@@ -388,7 +388,7 @@ def test_a_full_disk_leaves_nothing(tokenizer: Tokenizer, tmp_path: Path) -> Non
 
 def test_ctrl_c_stops_encoding_and_leaves_nothing(tokenizer: Tokenizer, tmp_path: Path) -> None:
     tokenizer.save(tmp_path / "tokenizer.json")
-    big_text(tmp_path / "text.txt", 24 << 20)
+    big_text(tmp_path / "text.txt", 96 << 20)
     code = """if True:
         import sys
         from cs336.tokenizer import Tokenizer

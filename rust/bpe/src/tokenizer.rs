@@ -150,8 +150,8 @@ impl Tokenizer {
     pub fn count(&self, text: &[u8], policy: &SpecialPolicy, limit: Option<usize>, job: &Job) -> Result<usize> {
         const PIECE: usize = 1 << 12;
         let most = limit.unwrap_or(usize::MAX);
-        let mut stream = self.stream(policy)?;
-        let (mut total, mut ids) = (0, Vec::new());
+        let mut stream = self.stream(policy)?.with_length(text.len());
+        let (mut total, mut ids) = (0, Vec::<u32>::new());
         for piece in text.chunks(PIECE) {
             job.check()?;
             stream.push(piece, &mut ids, job)?;
@@ -246,20 +246,7 @@ impl Tokenizer {
     /// Encodes a whole text under a resolved policy.
     pub(crate) fn encode_with(&self, text: &[u8], policy: &Policy<'_>, out: &mut dyn Ids, job: &Job) -> Result<()> {
         out.expect(text.len())?;
-        self.with_words(out, job, |words| {
-            let mut at = 0;
-            if let Some(finder) = policy.finder() {
-                while let Some((index, start, end)) = finder.find(text, at) {
-                    if !policy.allows(index) {
-                        return Err(self.refused(index, start as u64, characters(&text[..start])));
-                    }
-                    self.plain(&text[at..start], words)?;
-                    self.push_special(index, words)?;
-                    at = end;
-                }
-            }
-            self.plain(&text[at..], words)
-        })
+        self.with_words(text.len(), out, job, |words| self.whole(text, policy, words))
     }
 
     /// What encoding needs, made at the first call. Of threads that come at the same time each makes it, and the first one's
@@ -272,15 +259,32 @@ impl Tokenizer {
         Ok(self.0.encoder.get_or_init(|| made))
     }
 
-    /// Lends what encoding needs, with a cache that nobody else uses.
+    /// Encodes a whole text.
+    pub(crate) fn whole(&self, text: &[u8], policy: &Policy<'_>, words: &mut Words<'_>) -> Result<()> {
+        let mut at = 0;
+        if let Some(finder) = policy.finder() {
+            while let Some((index, start, end)) = finder.find(text, at) {
+                if !policy.allows(index) {
+                    return Err(self.refused(index, start as u64, characters(&text[..start])));
+                }
+                self.plain(&text[at..start], words)?;
+                self.push_special(index, words)?;
+                at = end;
+            }
+        }
+        self.plain(&text[at..], words)
+    }
+
+    /// Lends what encoding so many bytes needs, with a cache that nobody else uses.
     pub(crate) fn with_words<R>(
         &self,
+        bytes: usize,
         out: &mut dyn Ids,
         job: &Job,
         f: impl FnOnce(&mut Words<'_>) -> Result<R>,
     ) -> Result<R> {
         let (encoder, vocabulary) = (self.encoder()?, &self.0.vocabulary);
-        encoder.caches.with(|cache| f(&mut Words::new(encoder, vocabulary, cache.parts(), out, job)))
+        encoder.caches.with(bytes, |cache| f(&mut Words::new(encoder, vocabulary, cache.parts(), out, job)))
     }
 
     /// The error of special text that no policy allows.
@@ -317,12 +321,16 @@ impl Tokenizer {
 
     /// Encodes those pre-tokens of a text that no continuation could change; returns how many bytes they take.
     pub(crate) fn settled(&self, text: &str, words: &mut Words<'_>) -> Result<usize> {
-        let mut start = 0;
-        let taken = self.0.pattern.for_each_settled(text, |word| {
-            words.add(text.as_bytes(), start, &[start + word.len()]);
+        let pattern = &self.0.pattern;
+        // Up to a place where it can be cut all is settled, and need not be looked at word by word.
+        let cut = pattern.last_split(text, text.len().saturating_sub(1));
+        self.text(&text[..cut], words)?;
+        let (rest, mut start) = (&text[cut..], 0);
+        let taken = pattern.for_each_settled(rest, |word| {
+            words.add(rest.as_bytes(), start, &[start + word.len()]);
             start += word.len();
         })?;
-        words.end(text.as_bytes()).map(|()| taken)
+        words.end(rest.as_bytes()).map(|()| cut + taken)
     }
 }
 

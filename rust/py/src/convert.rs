@@ -18,9 +18,9 @@ pub const CHECK: usize = 1 << 16;
 /// The UTF-8 of a `str`, or the bytes of a `bytes`; where Python keeps them, unless the text is long.
 pub fn text<'a>(value: &'a Bound<'_, PyAny>) -> PyResult<Cow<'a, [u8]>> {
     if let Ok(text) = value.cast::<PyString>() {
-        return match long_utf8(text)? {
-            Some(bytes) => Ok(Cow::Owned(bytes)),
-            None => Ok(Cow::Borrowed(string(text)?.as_bytes())),
+        return match is_long_and_wide(text)? {
+            true => long_utf8(text).map(Cow::Owned),
+            false => Ok(Cow::Borrowed(string(text)?.as_bytes())),
         };
     }
     if let Ok(bytes) = value.cast::<PyBytes>() {
@@ -29,33 +29,50 @@ pub fn text<'a>(value: &'a Bound<'_, PyAny>) -> PyResult<Cow<'a, [u8]>> {
     Err(PyTypeError::new_err(format!("a text must be str or bytes, not {}", value.get_type().name()?)))
 }
 
-/// The UTF-8 of a `str` of many characters. Python converts character by character what is not all ASCII, at less speed
-/// than we encode; but most pieces of such a text are, and those it only copies. `None` of a text for which Python does
-/// better: a short one, one that is ASCII, or one that has no UTF-8.
-fn long_utf8(text: &Bound<'_, PyString>) -> PyResult<Option<Vec<u8>>> {
+/// Whether a `str` is long and not all ASCII. Python converts such a one to UTF-8 character by character, at less speed
+/// than we encode; but most pieces of it are ASCII, and those it only copies.
+pub fn is_long_and_wide(text: &Bound<'_, PyString>) -> PyResult<bool> {
     const LONG: usize = 1 << 13;
-    const PIECE: usize = 1 << 12;
-    let (py, length) = (text.py(), text.len()?);
-    if length < LONG || text.call_method0(intern!(py, "isascii"))?.is_truthy()? {
-        return Ok(None);
-    }
+    Ok(text.len()? >= LONG && !text.call_method0(intern!(text.py(), "isascii"))?.is_truthy()?)
+}
+
+fn long_utf8(text: &Bound<'_, PyString>) -> PyResult<Vec<u8>> {
     let mut bytes = Vec::new();
-    let make_room = |bytes: &mut Vec<u8>, more: usize| {
-        let needed = (bytes.len() + more) as u64;
-        let missing = Error::OutOfMemory { what: "the UTF-8 of a text", needed };
-        bytes.try_reserve(more).map_err(|_| missing).or_raise(py)
-    };
-    make_room(&mut bytes, length)?;
-    for start in (0..length).step_by(PIECE) {
-        let (start, end) = (start as pyo3::ffi::Py_ssize_t, (start + PIECE) as pyo3::ffi::Py_ssize_t);
+    make_room(text.py(), &mut bytes, text.len()?)?;
+    for_each_piece(text, |piece| {
+        make_room(text.py(), &mut bytes, piece.len())?;
+        bytes.extend_from_slice(piece);
+        Ok(())
+    })?;
+    Ok(bytes)
+}
+
+fn make_room(py: Python<'_>, bytes: &mut Vec<u8>, more: usize) -> PyResult<()> {
+    let needed = (bytes.len() + more) as u64;
+    let missing = Error::OutOfMemory { what: "the UTF-8 of a text", needed };
+    bytes.try_reserve(more).map_err(|_| missing).or_raise(py)
+}
+
+/// Calls `f` with the UTF-8 of a text, a piece that fits into the nearest caches at a time.
+pub fn for_each_piece(text: &Bound<'_, PyString>, mut f: impl FnMut(&[u8]) -> PyResult<()>) -> PyResult<()> {
+    const CHARACTERS: usize = 1 << 12;
+    const ENOUGH: usize = 1 << 18;
+    let (py, mut bytes) = (text.py(), Vec::new());
+    for start in (0..text.len()?).step_by(CHARACTERS) {
+        let (start, end) = (start as pyo3::ffi::Py_ssize_t, (start + CHARACTERS) as pyo3::ffi::Py_ssize_t);
         // SAFETY: the result is a new reference or null with an exception set, which `from_owned_ptr_or_err` tells apart.
-        let piece =
+        let part =
             unsafe { Bound::from_owned_ptr_or_err(py, pyo3::ffi::PyUnicode_Substring(text.as_ptr(), start, end))? };
-        let Ok(piece) = piece.cast::<PyString>()?.to_str() else { return Ok(None) };
-        make_room(&mut bytes, piece.len())?;
-        bytes.extend_from_slice(piece.as_bytes());
+        // Where this fails, the whole text says where.
+        let part = part.cast::<PyString>()?.to_str().or_else(|error| string(text).and(Err(error)))?;
+        make_room(py, &mut bytes, part.len())?;
+        bytes.extend_from_slice(part.as_bytes());
+        if bytes.len() >= ENOUGH {
+            f(&bytes)?;
+            bytes.clear();
+        }
     }
-    Ok(Some(bytes))
+    f(&bytes)
 }
 
 /// The UTF-8 of a text.

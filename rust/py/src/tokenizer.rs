@@ -7,14 +7,14 @@ use cs336_bpe::decode::Unknown;
 use cs336_bpe::encode::{BatchIds, Ids};
 use cs336_bpe::pretokenize::Pattern;
 use cs336_bpe::vocab::Merge;
-use cs336_bpe::{Error, Job, Vocabulary};
+use cs336_bpe::{Error, Job, SpecialPolicy, Vocabulary};
 use numpy::{Element, IntoPyArray, PyArray1, PyReadonlyArray1};
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyList, PyString};
 
 use crate::arguments::{Limit, PatternText, SpecialTokens, Threads, TokenId};
-use crate::convert::{CHECK, id_and_token, id_list, ids, policy, text};
+use crate::convert::{CHECK, for_each_piece, id_and_token, id_list, ids, is_long_and_wide, policy, text};
 use crate::errors::OrRaise;
 use crate::job::watched;
 
@@ -75,8 +75,15 @@ impl Tokenizer {
     where
         Vec<T>: Ids,
     {
-        let (py, bytes, policy) = (value.py(), text(value)?, policy(special)?);
+        let (py, policy) = (value.py(), policy(special)?);
         let mut out = Vec::new();
+        if let Ok(text) = value.cast::<PyString>()
+            && is_long_and_wide(text)?
+        {
+            self.encode_pieces(text, &policy, &mut out)?;
+            return Ok(out);
+        }
+        let bytes = text(value)?;
         let mut encode = |job: &Job| self.0.encode_while(&bytes, &policy, &mut out, job);
         if bytes.len() <= SMALL {
             encode(&Job::default()).or_raise(py)?;
@@ -84,6 +91,20 @@ impl Tokenizer {
             stoppable(py, bytes.len(), encode)?;
         }
         Ok(out)
+    }
+
+    /// Encodes a text whose UTF-8 has to be made: piece by piece, so that it never stands in memory as a whole.
+    fn encode_pieces(&self, text: &Bound<'_, PyString>, policy: &SpecialPolicy, out: &mut impl Ids) -> PyResult<()> {
+        /// Bytes to a character at most in a text of which we guess the size.
+        const WIDTH: usize = 2;
+        let (py, length) = (text.py(), WIDTH * text.len()?);
+        out.expect(length).or_raise(py)?;
+        let mut stream = self.0.stream(policy).or_raise(py)?.with_length(length);
+        for_each_piece(text, |piece| {
+            py.check_signals()?;
+            stoppable(py, stream.waiting() + piece.len(), |job| stream.push(piece, out, job))
+        })?;
+        stoppable(py, stream.waiting(), |job| stream.finish(out, job))
     }
 
     fn batch<T: Copy + Send>(

@@ -36,7 +36,7 @@ impl Tokenizer {
         let policy = self.policy(policy)?;
         let bytes: usize = texts.iter().map(|text| text.len()).sum();
         if threads <= 1 || bytes < WORTH_THREADS {
-            return self.encode_part(texts, &policy, job);
+            return self.encode_part(texts, bytes, &policy, job);
         }
         let parts = cut(texts, (bytes / threads / 4).clamp(1, PART));
         let next = AtomicUsize::new(0);
@@ -45,7 +45,7 @@ impl Tokenizer {
             loop {
                 let at = next.fetch_add(1, Relaxed);
                 let Some(part) = parts.get(at) else { return encoded };
-                encoded.push((at, self.encode_part(part, &policy, job)));
+                encoded.push((at, self.encode_part(part, bytes / threads, &policy, job)));
             }
         };
         let mut encoded = std::thread::scope(|scope| {
@@ -62,16 +62,20 @@ impl Tokenizer {
         join(encoded.into_iter().map(|(_, part)| part), texts.len())
     }
 
-    fn encode_part<T>(&self, texts: &[&[u8]], policy: &Policy<'_>, job: &Job) -> Result<BatchIds<T>>
+    /// Encodes some of the texts; of them all this thread will get `share` bytes.
+    fn encode_part<T>(&self, texts: &[&[u8]], share: usize, policy: &Policy<'_>, job: &Job) -> Result<BatchIds<T>>
     where
         Vec<T>: Ids,
     {
         let (mut ids, mut ends) = (Vec::new(), Vec::with_capacity(texts.len()));
         ids.expect(texts.iter().map(|text| text.len()).sum())?;
-        for text in texts {
-            self.encode_with(text, policy, &mut ids, job)?;
-            ends.push(ids.len());
-        }
+        self.with_words(share, &mut ids, job, |words| {
+            for text in texts {
+                self.whole(text, policy, words)?;
+                ends.push(words.count());
+            }
+            Ok(())
+        })?;
         Ok(BatchIds { ids, ends })
     }
 }

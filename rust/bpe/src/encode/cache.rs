@@ -11,20 +11,26 @@ use crate::{Error, Result};
 /// Cache lines at first, each with two entries of 32 bytes: few, so that they cost nothing and stay near.
 const FIRST_LINES: usize = 1 << 13;
 
-/// Cache lines at most: 16 MB.
-const MOST_LINES: usize = 1 << 18;
+/// Cache lines at most for a short text, 16 MB, and for any, 64 MB.
+const MOST_LINES: [usize; 2] = [1 << 18, 1 << 20];
+
+/// Bytes of text to a line: with so many lines, hardly any word of a text in many languages has to make room.
+const BYTES_PER_LINE: usize = 16;
 
 /// How many times as many there are each time that half of the entries are taken.
 const GROWTH: usize = 4;
 
-/// Ids that an entry has room for. Those of other words, and the bytes of long ones, stand in arenas.
+/// Ids that an entry has room for. Those of other words, and the bytes of long ones, stand in an arena.
 pub const INLINE_IDS: usize = 4;
 
-/// Bytes of words and of ids in the arenas, before all of them are forgotten.
-const ARENA: usize = 12 << 20;
+/// Bytes of words and of ids in the arena before all of them are forgotten: for a short text, and for any.
+const ARENA: [usize; 2] = [12 << 20, 64 << 20];
+
+/// Bytes in the arena to a byte of text: a long word's own, and four for an id of several.
+const ARENA_PER_BYTE: usize = 4;
 
 /// Longer words seldom come twice.
-const LONGEST: usize = 256;
+pub const LONGEST: usize = 256;
 
 /// Where an entry's number of ids stands in its first id, all of which are less than 2^26; 0 for those in the arena.
 const COUNT: u32 = 29;
@@ -34,10 +40,21 @@ const WHAT: &str = "the words already encoded";
 /// Two entries of four numbers: the key's two, then four ids in two. Zeros are a free entry, for no key is zero.
 type Line = [u64; 8];
 
+type Entry = [u64; 4];
+
+const FREE: Entry = [0; 4];
+
+fn entries(line: &mut Line) -> [&mut Entry; 2] {
+    let [newer, older] = line.as_chunks_mut().0 else { unreachable!("two times four are eight") };
+    [newer, older]
+}
+
 /// One thread's memory of words.
 #[derive(Debug)]
 pub struct Cache {
     lines: Table<Line>,
+    /// How many lines there may be.
+    most: usize,
     /// How many words were entered since there are so many lines.
     entered: usize,
     arena: Arena,
@@ -46,11 +63,12 @@ pub struct Cache {
     pub word: Vec<u32>,
 }
 
-/// What an entry has no room for.
-#[derive(Debug, Default)]
+/// What an entry has no room for: ids, as four bytes each, and behind them the bytes of a word that is no key.
+#[derive(Debug)]
 struct Arena {
     bytes: Vec<u8>,
-    ids: Vec<u32>,
+    /// How many bytes there may be.
+    most: usize,
     /// How often it was emptied: entries from before are worth nothing.
     age: u32,
 }
@@ -59,7 +77,15 @@ impl Cache {
     pub fn new() -> Result<Self> {
         let needed = (FIRST_LINES * size_of::<Line>()) as u64;
         let lines = Table::new([0; 8], FIRST_LINES).ok_or(Error::OutOfMemory { what: WHAT, needed })?;
-        Ok(Self { lines, entered: 0, arena: Arena::default(), memo: Memo::default(), word: Vec::new() })
+        let arena = Arena { bytes: Vec::new(), most: ARENA[0], age: 0 };
+        Ok(Self { lines, most: MOST_LINES[0], entered: 0, arena, memo: Memo::default(), word: Vec::new() })
+    }
+
+    /// Lets the cache grow as much as so many bytes of text are worth.
+    pub fn expect(&mut self, bytes: usize) {
+        let lines = (bytes / BYTES_PER_LINE).min(MOST_LINES[1]).next_power_of_two();
+        self.most = self.most.max(lines);
+        self.arena.most = self.arena.most.max(bytes.saturating_mul(ARENA_PER_BYTE).min(ARENA[1]));
     }
 
     /// The lines, found once for many lookups.
@@ -92,7 +118,18 @@ impl Lines<'_> {
     /// Four ids, of which the first so many are the word's; none are where they stand in the arena.
     #[inline(always)]
     pub fn get(self, key: Key, hash: u64) -> Option<([u32; INLINE_IDS], usize)> {
-        let line = &self.lines[(hash >> self.shift) as usize];
+        self.at((hash >> self.shift) as usize, key)
+    }
+
+    /// [`get`](Self::get) of a word that had to make room in its own line, which is full then.
+    fn beside(self, key: Key, hash: u64) -> Option<([u32; INLINE_IDS], usize)> {
+        let line = (hash >> self.shift) as usize;
+        if self.lines[line].ends_with(&FREE) { None } else { self.at(line ^ 1, key) }
+    }
+
+    #[inline(always)]
+    fn at(self, line: usize, key: Key) -> Option<([u32; INLINE_IDS], usize)> {
+        let line = &self.lines[line];
         let differs = |at: usize| (line[at] ^ key.low) | (line[at + 1] ^ key.high) != 0;
         // In which of the two it stands is no branch: nobody could predict it.
         let at = 4 * usize::from(!differs(4));
@@ -111,13 +148,18 @@ fn pair(low: u32, high: u32) -> u64 {
 }
 
 impl Cache {
-    /// The ids of a word that has an entry without room for them.
-    pub fn many(&self, key: Key, hash: u64, word: &[u8]) -> Option<&[u32]> {
-        let (place, 0) = self.lines().get(key, hash)? else { return None };
-        self.arena.get(key, place, word)
+    /// Writes the ids of a word that its line alone doesn't tell; returns how many, if the word is known.
+    pub fn other(&self, key: Key, hash: u64, word: &[u8], ids: &mut [u32]) -> Option<usize> {
+        let lines = self.lines();
+        let (few, count) = lines.get(key, hash).or_else(|| lines.beside(key, hash))?;
+        if count == 0 {
+            return self.arena.get(key, few, word, ids);
+        }
+        ids.get_mut(..INLINE_IDS)?.copy_from_slice(&few);
+        Some(count)
     }
 
-    /// Remembers the ids of a word that has no entry. Of the two that share a line, the one that came first goes.
+    /// Remembers the ids of a word that has no entry.
     pub fn remember(&mut self, key: Key, hash: u64, word: &[u8], ids: &[u32]) -> Result<()> {
         let mut four = [0; INLINE_IDS];
         if (1..=INLINE_IDS).contains(&ids.len()) && !key.is_elsewhere() {
@@ -132,7 +174,7 @@ impl Cache {
         let entry = [key.low, key.high, pair(four[0], four[1]), pair(four[2], four[3])];
         enter(&mut self.lines, hash, entry);
         self.entered += 1;
-        if self.entered > self.lines.len() && self.lines.len() < MOST_LINES {
+        if self.entered > self.lines.len() && self.lines.len() < self.most {
             self.grow();
         }
         Ok(())
@@ -142,55 +184,76 @@ impl Cache {
     #[cold]
     fn grow(&mut self) {
         self.entered = 0;
-        let Some(mut lines) = Table::new([0; 8], (GROWTH * self.lines.len()).min(MOST_LINES)) else { return };
-        for line in self.lines.iter() {
-            let (newer, older) = line.split_at(4);
-            for entry in [older, newer] {
-                let key = Key { low: entry[0], high: entry[1] };
-                if key != Key::default() {
-                    self.entered += 1;
-                    enter(&mut lines, key.hash_of_word(*SEED), [entry[0], entry[1], entry[2], entry[3]]);
-                }
+        let Some(mut lines) = Table::new([0; 8], (GROWTH * self.lines.len()).min(self.most)) else { return };
+        for entry in self.lines.as_flattened().as_chunks::<4>().0 {
+            let key = Key { low: entry[0], high: entry[1] };
+            if key != Key::default() {
+                self.entered += 1;
+                enter(&mut lines, key.hash_of_word(*SEED), *entry);
             }
         }
         self.lines = lines;
     }
 }
 
-/// Puts an entry first in its line.
-fn enter(lines: &mut [Line], hash: u64, entry: [u64; 4]) {
-    let shift = shift(lines.len());
-    let line = &mut lines[(hash >> shift) as usize];
-    line.copy_within(0..4, 4);
-    line[..4].copy_from_slice(&entry);
+/// Puts an entry into its line: where one of the same word stands, else in the place of the one that came first, which
+/// moves to the line beside if there is room.
+fn enter(lines: &mut [Line], hash: u64, entry: Entry) {
+    let at = (hash >> shift(lines.len())) as usize;
+    let same = |other: &&mut Entry| other[..2] == entry[..2];
+    let free = |other: &&mut Entry| **other == FREE;
+    let line = &mut lines[at];
+    if let Some(place) = entries(line).into_iter().find(same) {
+        *place = entry;
+        return;
+    }
+    if let Some(place) = entries(line).into_iter().find(free) {
+        *place = entry;
+        return;
+    }
+    let [newer, older] = entries(line);
+    let oldest = std::mem::replace(older, std::mem::replace(newer, entry));
+    let beside = &mut lines[at ^ 1];
+    if let Some(place) = entries(beside).into_iter().find(same) {
+        *place = FREE;
+    }
+    if let Some(place) = entries(beside).into_iter().find(free) {
+        *place = oldest;
+    }
 }
 
 impl Arena {
-    /// Number and place of the ids, place of the bytes, and the arena's age.
+    /// Number and place of the ids, and the arena's age.
     fn add(&mut self, word: &[u8], ids: &[u32]) -> Result<[u32; INLINE_IDS]> {
-        let taken = self.bytes.len() + word.len() + size_of_val(&self.ids[..]) + size_of_val(ids);
-        if taken > ARENA {
+        if self.bytes.len() + size_of_val(ids) + word.len() > self.most {
             self.bytes.clear();
-            self.ids.clear();
             self.age = self.age.wrapping_add(1);
         }
-        // All at once: what is not written to takes no memory, and what never moves leaves no holes.
-        if self.bytes.capacity() == 0 {
-            super::reserve(&mut self.bytes, ARENA, WHAT)?;
-            super::reserve(&mut self.ids, ARENA / size_of::<u32>(), WHAT)?;
+        // All at once: what is not written to takes no memory, and what seldom moves leaves few holes.
+        if self.bytes.capacity() < self.most {
+            let more = self.most - self.bytes.len();
+            super::reserve(&mut self.bytes, more, WHAT)?;
         }
-        let (bytes_at, ids_at) = (self.bytes.len() as u32, self.ids.len() as u32);
+        let place = self.bytes.len();
+        self.bytes.resize(place + size_of_val(ids), 0);
+        self.bytes[place..].as_chunks_mut().0.iter_mut().zip(ids).for_each(|(four, id)| *four = id.to_le_bytes());
         self.bytes.extend_from_slice(word);
-        self.ids.extend_from_slice(ids);
-        Ok([ids.len() as u32, ids_at, bytes_at, self.age])
+        Ok([ids.len() as u32, place as u32, self.age, 0])
     }
 
-    fn get(&self, key: Key, [count, ids, bytes, age]: [u32; INLINE_IDS], word: &[u8]) -> Option<&[u32]> {
-        let (ids, bytes) = (ids as usize, bytes as usize);
-        if age != self.age || key.is_elsewhere() && self.bytes[bytes..bytes + word.len()] != *word {
+    fn get(&self, key: Key, [count, place, age, _]: [u32; INLINE_IDS], word: &[u8], ids: &mut [u32]) -> Option<usize> {
+        if age != self.age {
             return None;
         }
-        Some(&self.ids[ids..ids + count as usize])
+        let count = count as usize;
+        let (known, bytes) = self.bytes[place as usize..].split_at_checked(size_of::<u32>() * count)?;
+        if key.is_elsewhere() && !bytes.starts_with(word) {
+            return None;
+        }
+        for (id, four) in ids.get_mut(..count)?.iter_mut().zip(known.as_chunks().0) {
+            *id = u32::from_le_bytes(*four);
+        }
+        Some(count)
     }
 }
 
@@ -225,13 +288,15 @@ impl Default for Caches {
 }
 
 impl Caches {
-    /// Lends a cache that nobody uses. Nothing waits: not even a child for a lock that its parent held when it forked.
-    pub fn with<R>(&self, f: impl FnOnce(&mut Lent) -> Result<R>) -> Result<R> {
+    /// Lends a cache that nobody uses, for so many bytes of text. Nothing waits: not even a child for a lock that its parent held when it forked.
+    pub fn with<R>(&self, bytes: usize, f: impl FnOnce(&mut Lent) -> Result<R>) -> Result<R> {
         let Some(mut slot) = self.0.iter().find_map(|slot| slot.try_lock().ok()) else { return f(&mut Lent::new()?) };
-        match &mut *slot {
-            Some(lent) => f(lent),
-            empty => f(empty.insert(Box::new(Lent::new()?))),
-        }
+        let lent = match &mut *slot {
+            Some(lent) => lent,
+            empty => empty.insert(Box::new(Lent::new()?)),
+        };
+        lent.cache.expect(bytes);
+        f(lent)
     }
 }
 
@@ -246,10 +311,12 @@ mod tests {
 
     fn known(cache: &Cache, word: &[u8]) -> Option<Vec<u32>> {
         let (key, hash) = Key::of(word, 0, word.len(), *SEED);
-        match cache.lines().get(key, hash)? {
-            (_, 0) => cache.many(key, hash, word).map(<[u32]>::to_vec),
-            (four, count) => Some(four[..count].to_vec()),
+        let mut ids = vec![0; LONGEST];
+        let count = cache.other(key, hash, word, &mut ids)?;
+        if let Some((four, count @ 1..)) = cache.lines().get(key, hash) {
+            assert_eq!(four[..count], ids[..count]);
         }
+        Some(ids[..count].to_vec())
     }
 
     /// Enters numbers spelled out, some as they are and some too long to be their own key; counts those that are known
@@ -279,10 +346,23 @@ mod tests {
     }
 
     #[test]
+    fn what_was_forgotten_is_learnt_anew() {
+        let (mut cache, _) = entered(1_200_000);
+        let words = (0..3000).map(|number| format!("{number:020}").into_bytes());
+        let forgotten: Vec<_> = words.filter(|word| known(&cache, word).is_none()).collect();
+        assert!(forgotten.len() > 1000, "{}", forgotten.len());
+        for word in forgotten {
+            let (key, hash) = Key::of(&word, 0, word.len(), *SEED);
+            cache.remember(key, hash, &word, &ids(&word)).unwrap();
+            assert_eq!(known(&cache, &word), Some(ids(&word)));
+        }
+    }
+
+    #[test]
     fn it_stays_bounded_and_never_says_a_wrong_thing() {
         let (cache, right) = entered(1_200_000);
-        assert_eq!(cache.lines.len(), MOST_LINES);
-        assert!(cache.arena.bytes.len() + 4 * cache.arena.ids.len() <= ARENA);
+        assert_eq!(cache.lines.len(), MOST_LINES[0]);
+        assert!(cache.arena.bytes.capacity() <= ARENA[0]);
         assert!(right > 1000, "{right}");
     }
 }

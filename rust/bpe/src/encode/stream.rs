@@ -1,7 +1,8 @@
 //! One text in pieces, cut anywhere: the ids are those of the whole.
 
-use super::{Words, reserve};
+use super::{Ids, Words, reserve};
 use crate::tokenizer::{Policy, SpecialPolicy, Tokenizer, characters};
+use crate::utf8::from_utf8;
 use crate::{Job, Result};
 
 /// Before this many bytes are waiting, looking at them is not worth it.
@@ -16,6 +17,8 @@ pub struct StreamEncoder {
     tokenizer: Tokenizer,
     policy: SpecialPolicy,
     pending: Vec<u8>,
+    /// How long the text is, as far as is known.
+    length: usize,
     /// How many waiting bytes make another look worth it.
     look_at: usize,
     /// Bytes and characters before the pending ones, to say where special text stands.
@@ -36,7 +39,12 @@ impl StreamEncoder {
     pub(crate) fn new(tokenizer: Tokenizer, policy: SpecialPolicy) -> Result<Self> {
         tokenizer.policy(&policy)?;
         let look_at = WORTH_LOOKING;
-        Ok(Self { tokenizer, policy, pending: Vec::new(), look_at, bytes_before: 0, characters_before: 0 })
+        Ok(Self { tokenizer, policy, pending: Vec::new(), length: 0, look_at, bytes_before: 0, characters_before: 0 })
+    }
+
+    /// Says how many bytes there will be, about: a long text's words may take more memory, see `docs/tokenizer.md`.
+    pub fn with_length(self, length: usize) -> Self {
+        Self { length, ..self }
     }
 
     /// How many bytes are waiting for what follows.
@@ -45,7 +53,7 @@ impl StreamEncoder {
     }
 
     /// Takes the next piece, and appends the ids that are sure by now.
-    pub fn push(&mut self, piece: &[u8], out: &mut Vec<u32>, job: &Job) -> Result<()> {
+    pub fn push(&mut self, piece: &[u8], out: &mut impl Ids, job: &Job) -> Result<()> {
         reserve(&mut self.pending, piece.len(), "text that may go on")?;
         self.pending.extend_from_slice(piece);
         if self.pending.len() < self.look_at {
@@ -57,15 +65,16 @@ impl StreamEncoder {
     }
 
     /// Ends the text and appends the rest of the ids.
-    pub fn finish(mut self, out: &mut Vec<u32>, job: &Job) -> Result<()> {
+    pub fn finish(mut self, out: &mut impl Ids, job: &Job) -> Result<()> {
         self.advance(End::Here, out, job)
     }
 
     /// Encodes what is sure and forgets it.
-    fn advance(&mut self, end: End, out: &mut Vec<u32>, job: &Job) -> Result<()> {
+    fn advance(&mut self, end: End, out: &mut dyn Ids, job: &Job) -> Result<()> {
         let tokenizer = self.tokenizer.clone();
         let policy = tokenizer.policy(&self.policy)?;
-        let at = tokenizer.with_words(out, job, |words| self.sure(&policy, end, words))?;
+        let at = tokenizer
+            .with_words(self.length.max(self.pending.len()), out, job, |words| self.sure(&policy, end, words))?;
         if policy.may_refuse() {
             self.characters_before += characters(&self.pending[..at]);
         }
@@ -108,7 +117,7 @@ impl StreamEncoder {
 fn open_text(tokenizer: &Tokenizer, bytes: &[u8], words: &mut Words<'_>) -> Result<usize> {
     let mut at = 0;
     loop {
-        let error = match std::str::from_utf8(&bytes[at..]) {
+        let error = match from_utf8(&bytes[at..]) {
             Ok(text) => return Ok(at + tokenizer.settled(text, words)?),
             Err(error) => error,
         };

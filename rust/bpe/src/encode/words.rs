@@ -1,6 +1,6 @@
 //! The words of a text to ids, many at a time: before the first is looked up, the memory for all of them is on its way.
 
-use super::cache::{Cache, INLINE_IDS};
+use super::cache::{Cache, INLINE_IDS, LONGEST};
 use super::{Encoder, Ids};
 use crate::key::{Key, SEED};
 use crate::pretokenize::SPANS;
@@ -11,8 +11,8 @@ use crate::{Job, Result};
 /// last has been asked for.
 const BATCH: usize = 2 * SPANS;
 
-/// Room for ids.
-const IDS: usize = INLINE_IDS * BATCH;
+/// Room for ids: those of one long word, too.
+const IDS: usize = INLINE_IDS * BATCH + LONGEST;
 
 /// A word on its way to its ids.
 #[derive(Clone, Copy, Debug, Default)]
@@ -84,6 +84,11 @@ impl<'a> Words<'a> {
         std::mem::replace(&mut self.outcome, Ok(()))
     }
 
+    /// How many ids were written, but for those of words that wait.
+    pub fn count(&self) -> usize {
+        self.out.count()
+    }
+
     /// Writes an id between texts.
     pub fn id(&mut self, id: u32) -> Result<()> {
         self.out.add(&[id])
@@ -98,11 +103,10 @@ impl<'a> Words<'a> {
 
     fn look_up(&mut self, text: &[u8]) -> Result<()> {
         self.job.check()?;
-        let (mut at, count) = (0, self.waiting.min(BATCH));
+        let (mut at, mut filled, count) = (0, 0, self.waiting.min(BATCH));
         while at < count {
-            // Until one is not found at once, which is rare.
+            // Until the line of one does not tell.
             let (lines, Batch { words, ids }) = (self.cache.lines(), &mut *self.batch);
-            let mut filled = 0;
             let other = words[at..count].iter().position(|word| {
                 let Some((few, count)) = lines.get(word.key, word.hash) else { return true };
                 if let Some(room) = ids.get_mut(filled..filled + INLINE_IDS) {
@@ -111,25 +115,29 @@ impl<'a> Words<'a> {
                 filled += count;
                 count == 0
             });
-            self.out.add(&ids[..filled])?;
             let Some(passed) = other else { break };
             let Lookup { key, hash, start } = words[at + passed];
             at += passed + 1;
-            self.other(key, hash, &text[start..start + key.length()])?;
+            if filled > INLINE_IDS * at {
+                // The ids of long words took the room of those that follow.
+                self.out.add(&ids[..filled])?;
+                filled = 0;
+            }
+            let word = &text[start..start + key.length()];
+            match self.cache.other(key, hash, word, &mut ids[filled..]) {
+                Some(count) => filled += count,
+                None => {
+                    self.out.add(&ids[..filled])?;
+                    filled = 0;
+                    self.miss(key, hash, word)?;
+                }
+            }
         }
-        Ok(())
-    }
-
-    /// Writes the ids of a word that the lines alone don't tell.
-    #[inline(never)]
-    fn other(&mut self, key: Key, hash: u64, word: &[u8]) -> Result<()> {
-        match self.cache.many(key, hash, word) {
-            Some(ids) => self.out.add(ids),
-            None => self.miss(key, hash, word),
-        }
+        self.out.add(&self.batch.ids[..filled])
     }
 
     /// Writes the ids of a word that the cache does not hold.
+    #[inline(never)]
     fn miss(&mut self, key: Key, hash: u64, word: &[u8]) -> Result<()> {
         /// Room that is kept from word to word.
         const KEPT: usize = 1 << 12;

@@ -75,6 +75,18 @@ impl Block {
         }
     }
 
+    /// Adds the bytes of characters of one class.
+    #[inline]
+    fn add(&mut self, class: u8, bytes: u64) {
+        let has = |wanted: u8| if class & wanted != 0 { bytes } else { 0 };
+        self.letters |= has(LETTER);
+        self.marks |= has(MARK);
+        self.numbers |= has(NUMBER);
+        self.spaces |= has(SPACE);
+        self.upper |= has(UPPER) & !has(LOWER);
+        self.lower |= has(LOWER) & !has(UPPER);
+    }
+
     /// Clears what stands beyond the end.
     fn cut(&self) -> Self {
         let inside = self.inside();
@@ -119,26 +131,29 @@ impl Block {
 /// The masks of the characters beyond ASCII, which begin in `wide`. One that ends beyond the block is left to the next.
 #[inline(never)]
 fn beyond_ascii(text: &[u8], start: usize, wide: u64, len: usize) -> Block {
+    let classes = &*CLASSES;
     let mut block = Block { len, ..Block::default() };
-    let mut left = wide;
+    let (mut left, mut firsts) = (wide, 0);
+    // The bytes of characters in a row that are of one class: most are of the same as those before.
+    let (mut class, mut run) = (0, 0);
     while left != 0 {
         let at = left.trailing_zeros() as usize;
-        let (class, length) = CLASSES.wide(text, start + at);
+        let (next, length) = classes.wide(text, start + at);
         if at + length > BLOCK || length == 0 {
             block.len = at;
             break;
         }
+        if next != class {
+            block.add(class, run);
+            (class, run) = (next, 0);
+        }
         let bytes = ((1 << length) - 1) << at;
         left &= !bytes;
-        let has = |wanted: u8| if class & wanted != 0 { bytes } else { 0 };
-        block.letters |= has(LETTER);
-        block.marks |= has(MARK);
-        block.numbers |= has(NUMBER);
-        block.spaces |= has(SPACE);
-        block.upper |= has(UPPER) & !has(LOWER);
-        block.lower |= has(LOWER) & !has(UPPER);
-        block.inner |= bytes & (bytes - 1) & !(1 << at);
+        run |= bytes;
+        firsts |= 1 << at;
     }
+    block.add(class, run);
+    block.inner = wide & !left & !firsts;
     block
 }
 
