@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import os
 import signal
 import socket
@@ -76,8 +77,9 @@ def test_a_dry_run_of_each_preset_at_its_size(cs336, workshop, name):
     data = workshop / "run" / "config.toml"
     words = ["train", "--preset", name, "--data.train", load_config(data).data.train, "--dry-run", "--json"]
     found = json.loads(cs336(*words, "--training.batch-size", "4", "--training.device", "cpu").stdout)
-    assert found["parameters"] == load_config(None, {"preset": name, "data.train": "t.npy"}).model.num_parameters()
-    assert 9 < found["loss"] < 12  # near ln(10,000) and ln(32,000), after one step
+    model = load_config(None, {"preset": name, "data.train": "t.npy"}).model
+    assert found["parameters"] == model.num_parameters()
+    assert -0.2 < found["loss"] - math.log(model.vocab_size) < 1.6  # after one step
 
 
 def test_a_dry_run_prints_what_is_to_come_and_writes_nothing(workshop, cs336, tmp_path):
