@@ -191,7 +191,7 @@ class _Settings:
         known_ids: Iterable[int] | None = None,
     ) -> None:
         self.vocab_size = model.config.vocab_size
-        self.sampler = _Sampler(temperature, top_k, top_p, _allowed(self.vocab_size, known_ids))
+        self.sampler = _Sampler(temperature, top_k, top_p, _forbidden(self.vocab_size, known_ids))
         self.sampler.check()
         _check_count("max_new_tokens", max_new_tokens, least=0)
         if seed is not None:
@@ -311,8 +311,8 @@ class _Sampler:
     temperature: float
     top_k: int | None
     top_p: float | None
-    allowed: Tensor
-    """(vocab), True for the ids that may be sampled."""
+    forbidden: Tensor | None
+    """(vocab), True for the ids that may not be sampled; None: there is none."""
 
     def check(self) -> None:
         """Raise ConfigError if a setting is out of its range."""
@@ -325,14 +325,17 @@ class _Sampler:
 
     def sample(self, logits_V: Tensor, rng: torch.Generator) -> int:
         """Return one token id."""
-        logits_V = logits_V.cpu().double().masked_fill(~self.allowed, -math.inf)
-        greatest = logits_V.max()  # NaN if there is one
-        if not greatest.isfinite():
+        logits_V = logits_V.cpu()
+        if self.forbidden is not None:
+            logits_V = logits_V.masked_fill(self.forbidden, -math.inf)
+        likeliest = int(logits_V.argmax())  # NaN, if there is one
+        if not math.isfinite(logits_V[likeliest]):
             raise NonFiniteLossError("the model's logits are not finite: its weights are damaged, or training diverged")
         if self.temperature == 0:
-            return int(logits_V.argmax())
+            return likeliest
+        logits_V = logits_V.double()
         # The greatest becomes 0 first, so that a tiny temperature sends the others to -inf, and not it to inf.
-        logits_V = (logits_V - greatest) / self.temperature
+        logits_V = (logits_V - logits_V[likeliest]) / self.temperature
         if self.top_k is None and self.top_p is None:
             return int(torch.multinomial(logits_V.softmax(dim=-1), 1, generator=rng))
         ids, logits = self._likeliest(logits_V)
@@ -379,18 +382,18 @@ def _stop_id(tokenizer: _Tokenizer, stop: str | None) -> int | None:
     return stop_id
 
 
-def _allowed(vocab_size: int, known_ids: Iterable[int] | None) -> Tensor:
-    """Return a mask (vocab), True for the ids that may be sampled."""
+def _forbidden(vocab_size: int, known_ids: Iterable[int] | None) -> Tensor | None:
+    """Return a mask (vocab), True for the ids that may not be sampled, if there are any."""
     if known_ids is None:
-        return torch.ones(vocab_size, dtype=torch.bool)
-    allowed_V = torch.zeros(vocab_size, dtype=torch.bool)
+        return None
+    forbidden_V = torch.ones(vocab_size, dtype=torch.bool)
     known = [token_id for token_id in known_ids if token_id < vocab_size]
     if not known:
         raise ConfigError(
             "the model and the tokenizer have no token id in common; give the tokenizer it was trained with"
         )
-    allowed_V[known] = True
-    return allowed_V
+    forbidden_V[known] = False
+    return forbidden_V if forbidden_V.any() else None
 
 
 def _check_ids(ids: list[int], vocab_size: int) -> None:

@@ -1,10 +1,15 @@
-"""Numbers and lists as sentences have them."""
+"""Numbers, lists and values of a configuration as sentences have them."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-__all__ = ["joined", "plural"]
+__all__ = ["in_toml", "joined", "plural"]
+
+
+def in_toml(value: object) -> str:
+    """A value as a file of TOML and the command line have it: ``true``, ``'rope'``, ``0.1``."""
+    return repr(value).lower() if isinstance(value, bool) else repr(value)
 
 
 def joined(words: Sequence[str]) -> str:

@@ -136,6 +136,21 @@ def test_memory_of_one_device_among_several(cs336):
     assert told["notes"][-1] == f"Largest batch for 40 GB, each of 8 devices: {memory.largest_batch(40 * 10**9)}"
 
 
+def test_the_loss_in_chunks(cs336, tmp_path):
+    """A run's file has it unless it says otherwise, and an option outweighs both."""
+    (tmp_path / "run.toml").write_text(COUNT_CONFIG, encoding="utf-8")
+    run = ["--config", "run.toml"]
+    for words, loss in (
+        ([], "whole"),
+        (["--loss", "chunked"], "chunked"),
+        (run, "chunked"),
+        ([*run, "--loss", "whole"], "whole"),
+    ):
+        told = json.loads(cs336("account", "memory", "--counting", "autograd", *words, "--json").stdout)["memory"]
+        items = [row["what"] for row in told["rows"]]
+        assert ("gradient of the output head" in items) == (loss == "chunked"), words
+
+
 def test_what_does_not_fit_is_said(cs336):
     assert (
         "Largest batch for 1 GB: none, not even one sequence fits"
@@ -151,6 +166,7 @@ def test_what_does_not_fit_is_said(cs336):
         (["--device", "h1000"], 1, "no device is called 'h1000'; did you mean 'h100'?"),
         (["--device", "t4", "--dtype", "bfloat16"], 1, "t4 has no bfloat16; it has float32, float16"),
         (["--dtype", "bf16"], 2, "'bf16' is not one of"),
+        (["--loss", "chunks"], 2, "'chunks' is not one of 'whole', 'chunked'"),
         (["--context-length", "0"], 1, "context_length must be a whole number of at least 1, not 0"),
         (["--batch-size", "-3"], 1, "batch_size must be a whole number of at least 1, not -3"),
         (["--grad-accumulation", "0"], 1, "grad_accumulation must be a whole number of at least 1, not 0"),

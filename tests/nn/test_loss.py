@@ -94,6 +94,8 @@ def test_shapes_that_do_not_fit_are_refused() -> None:
     hidden, weight, targets = case(torch.float32)
     with pytest.raises(ValueError, match=r"\(3, 7, 8\) need targets of shape \(3, 7\), not \(3, 6\)"):
         chunked_cross_entropy(hidden, weight, targets[:, 1:])
+    with pytest.raises(ValueError, match="mean over no targets has no value"):
+        chunked_cross_entropy(hidden[:, :0], weight, targets[:, :0])
 
 
 @pytest.mark.parametrize("tie_embeddings", [False, True])

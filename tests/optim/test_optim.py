@@ -167,6 +167,17 @@ def test_clipping_equals_torch_and_passes_over_frozen_parameters() -> None:
     assert clip_grad_norm([], 1.0).item() == 0
 
 
+@pytest.mark.parametrize(("first", "limit"), [(3.0, 9.0), (3.0, math.inf), (math.nan, 9.0), (math.inf, 9.0)])
+def test_what_need_not_be_clipped_stays_and_what_is_not_finite_spreads(first: float, limit: float) -> None:
+    ours, theirs = (torch.nn.Parameter(torch.zeros(3)) for _ in range(2))
+    for parameter in (ours, theirs):
+        parameter.grad = torch.tensor([first, 4.0, 0.1])
+    torch.testing.assert_close(
+        clip_grad_norm([ours], limit), torch.nn.utils.clip_grad_norm_([theirs], limit), equal_nan=True
+    )
+    torch.testing.assert_close(ours.grad, theirs.grad, rtol=0, atol=0, equal_nan=True)
+
+
 @pytest.mark.parametrize("arguments", [{"lr": -1.0}, {"betas": (1.0, 0.9)}, {"eps": -1.0}, {"weight_decay": -0.1}])
 def test_nonsense_is_refused(arguments: dict) -> None:
     with pytest.raises(ValueError, match="must"):

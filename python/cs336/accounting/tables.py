@@ -43,6 +43,7 @@ class Question:
     optimizer: str = "adamw"
     counting: str = "course"
     attention: str | None = None
+    loss: str = "whole"
     checkpointing: bool = False
     devices: int = 1
     device: Device = DEVICES["a100"]
@@ -185,7 +186,7 @@ def memory_table(question: Question) -> Table:
 def _memory(question: Question, **changes: object) -> TrainingMemory:
     settings = {
         name: getattr(question, name)
-        for name in ("counting", "attention", "dtype", "optimizer", "checkpointing", "devices")
+        for name in ("counting", "attention", "dtype", "optimizer", "loss", "checkpointing", "devices")
     }
     return training_memory(question.config, **(settings | changes))
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from cs336.accounting.activations import COUNTINGS
+from cs336.accounting.activations import COUNTINGS, LOSSES
 from cs336.accounting.devices import DEVICES, find_device
 from cs336.accounting.optimizers import OPTIMIZERS
 from cs336.accounting.precision import DTYPES
@@ -45,6 +45,7 @@ DEFAULT_PRESET = "gpt2-xl"
     show_default=True,
     help="Activations as the course lists them, or as PyTorch keeps them.",
 )
+@click.option("--loss", type=click.Choice(LOSSES), help="As PyTorch keeps it: with all logits, or in chunks of them.")
 @click.option("--checkpointing", is_flag=True, help="Keep the inputs of blocks only, and compute the rest again.")
 @click.option("--devices", type=int, default=1, show_default=True, help="How many share the weights (FSDP).")
 @click.option("--device", default="a100", show_default=True, help=f"{', '.join(DEVICES)}.")
@@ -136,6 +137,8 @@ def _question(
         overrides["context_length"] = context_length
     from_run = {name: run["training"].get(name) for name in ("batch_size", "grad_accumulation", "steps", "dtype")}
     chosen = from_run | {"optimizer": run["optimizer"].get("name")}
+    if config_path is not None:
+        chosen["loss"] = run["training"].get("loss", "chunked")  # as it trains unless told otherwise
     chosen |= {name: value for name, value in settings.items() if value is not None}
     device = find_device(chosen.pop("device"))
     try:

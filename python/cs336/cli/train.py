@@ -6,6 +6,8 @@ import dataclasses
 import os
 import shlex
 import sys
+from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 
 import click
@@ -73,8 +75,9 @@ def command(
         folder = RunFolder(resume)
         folder.check()
         config = load_config(folder.config, overrides)
-        show_config(config, as_json=as_json)
-        result = train_with_progress(config, resume, resume=True, accept_changes=accept_changes, quiet=as_json)
+        result = train_with_progress(
+            config, resume, resume=True, accept_changes=accept_changes, quiet=as_json, show_config=not as_json
+        )
     else:
         if accept_changes:
             raise click.UsageError("--accept-changes is for --resume; a new run takes any configuration")
@@ -86,20 +89,13 @@ def command(
         if run_dir is None:
             raise click.UsageError("name the folder of the new run with --run, or a run to go on with --resume")
         config = load_config(config_path, overrides)
-        show_config(config, as_json=as_json)
-        result = train_with_progress(config, run_dir, quiet=as_json)
+        result = train_with_progress(config, run_dir, quiet=as_json, show_config=not as_json)
     if is_first_process():
         show({**dataclasses.asdict(result), "run": str(result.run)}, as_json=as_json)
         if not as_json:
             click.echo(next_step(result))
     if result.interrupted:
         ctx.exit(130)
-
-
-def show_config(config: RunConfig, *, as_json: bool) -> None:
-    """Prints the resolved configuration, which the run keeps, too; for people, and only once."""
-    if not as_json and is_first_process():
-        click.echo(to_toml(config))
 
 
 def show_rehearsal(config: RunConfig, *, as_json: bool) -> None:
@@ -132,11 +128,27 @@ def is_first_process() -> bool:
 
 
 def train_with_progress(
-    config: RunConfig, run_dir: Path, *, resume: bool = False, accept_changes: bool = False, quiet: bool = False
+    config: RunConfig,
+    run_dir: Path,
+    *,
+    resume: bool = False,
+    accept_changes: bool = False,
+    quiet: bool = False,
+    show_config: bool = False,
 ) -> TrainResult:
-    """Trains with a live line of loss and speed, and prints each evaluation."""
-    with progress_bar("training", config.training.steps) as advance:
+    """Trains with a live line of loss and speed, and prints each evaluation.
+
+    With ``show_config``, the resolved configuration comes first, but not before a mistake in it.
+    """
+    with ExitStack() as stack:
+        advance: Callable[[int, str], None]
         speed = 0.0
+
+        def ready() -> None:
+            nonlocal advance
+            if show_config:
+                click.echo(to_toml(config))
+            advance = stack.enter_context(progress_bar("training", config.training.steps))
 
         def report(row: Row) -> None:
             nonlocal speed
@@ -150,7 +162,7 @@ def train_with_progress(
                 bits = f", {row['bits_per_byte']:.3f} bits a byte" if row["bits_per_byte"] is not None else ""
                 click.echo(f"step {row['step']:>6}: validation loss {row['valid_loss']:.4f}{bits}", err=True)
 
-        return run_training(config, run_dir, resume=resume, accept_changes=accept_changes, report=report)
+        return run_training(config, run_dir, resume=resume, accept_changes=accept_changes, report=report, ready=ready)
 
 
 def memory_used() -> str:

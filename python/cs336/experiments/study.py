@@ -26,6 +26,7 @@ from cs336.experiments.runner import Told, jobs_for, run_arms
 from cs336.files import explained, whole_file
 from cs336.training import RunConfig, load_config, to_toml
 from cs336.training.config import differences, with_absolute_paths
+from cs336.wording import in_toml
 
 __all__ = ["RESULTS", "Study", "conduct", "refuse_foreign"]
 
@@ -185,7 +186,7 @@ def _check_folder(folder: Path, config: RunConfig, pinned: dict[str, Any]) -> No
         raise ConfigError(f"{folder} holds the experiment {before['kind']}, not {pinned['kind']}; name another folder")
     changed = differences(load_config(folder / CONFIG), config)
     if changed:
-        listed = ", ".join(f"{key} ({old!r} there, {new!r} now)" for key, (old, new) in changed.items())
+        listed = ", ".join(f"{key} ({in_toml(old)} there, {in_toml(new)} now)" for key, (old, new) in changed.items())
         raise ConfigError(
             f"{folder} was begun with another configuration: {listed}; leave that as it is, or name another folder"
         )

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from cs336.config import ModelConfig
 from cs336.errors import CheckpointError, UnrepresentableError
+from cs336.wording import in_toml
 
 # They size the model, or do not change what a trained one computes.
 _FREE = ("vocab_size", "context_length", "d_model", "num_layers", "num_heads", "d_ff", "rope_theta", "norm_eps",
@@ -63,7 +64,7 @@ class Architecture:
                 continue
             wanted = self.needs.get(field.name, (field.default,))  # what nobody here knows must be switched off
             if value not in wanted:
-                reasons.append(f"model.{field.name} must be {' or '.join(map(repr, wanted))}, not {value!r}")
+                reasons.append(f"model.{field.name} must be {' or '.join(map(in_toml, wanted))}, not {in_toml(value)}")
         return reasons
 
     def config_to_theirs(self, config: ModelConfig) -> dict[str, Any]:
@@ -141,7 +142,9 @@ class Architecture:
 
 def refuse(key: str, value: object, known: str) -> UnrepresentableError:
     """What a configuration asks for and we have not."""
-    return UnrepresentableError(f"{key} is {value!r}, and what can be read is {known}; there is no counterpart here")
+    return UnrepresentableError(
+        f"{key} is {in_toml(value)}, and what can be read is {known}; there is no counterpart here"
+    )
 
 
 def _in_layer(name: str) -> str:

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from cs336.config import ModelConfig
 from cs336.interop.architecture import Architecture, Key, refuse
+from cs336.wording import in_toml
 
 _ACTIVATIONS = {
     "gelu_new": "gelu_tanh",
@@ -34,7 +35,7 @@ def _more_to_theirs(config: ModelConfig) -> dict[str, Any]:
 def _more_to_ours(raw: Mapping[str, Any]) -> dict[str, Any]:
     for key, wanted in _FIXED.items():
         if raw.get(key, wanted) != wanted:
-            raise refuse(key, raw[key], repr(wanted))
+            raise refuse(key, raw[key], in_toml(wanted))
     activation = raw.get("activation_function", "gelu_new")
     if activation not in _ACTIVATIONS:
         raise refuse("activation_function", activation, ", ".join(_ACTIVATIONS))

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from cs336.config import ModelConfig
 from cs336.interop.architecture import Architecture, Key, refuse
+from cs336.wording import in_toml
 
 _ROTATED = ("attn.q_proj.", "attn.k_proj.")
 
@@ -51,7 +52,7 @@ def _more_to_ours(raw: Mapping[str, Any]) -> dict[str, Any]:
     for key, wanted in fixed.items():
         value = raw.get(key, defaults.get(key))
         if value not in wanted:
-            raise refuse(key, value, repr(wanted[0]))
+            raise refuse(key, value, in_toml(wanted[0]))
     rope = raw.get("rope_parameters") or raw.get("rope_scaling") or {}
     kind = rope.get("rope_type", rope.get("type", "default"))
     if kind != "default":

@@ -13,8 +13,9 @@ __all__ = ["IGNORED", "chunked_cross_entropy"]
 IGNORED = -100
 """A target that counts in neither the sum nor the number of rows, as in PyTorch's own loss."""
 
-# Logits at once: a few caches full on the CPU, and on a graphics card enough to keep it busy.
-CHUNK = {"cpu": 2**22, "cuda": 2**27}
+# Logits at once: on the CPU a few caches full, and no more than malloc keeps for the next chunk; on a graphics card
+# enough to keep it busy.
+CHUNK = {"cpu": 8_000_000, "cuda": 2**27}
 
 
 def chunked_cross_entropy(
@@ -39,6 +40,8 @@ def chunked_cross_entropy(
             f"hidden states of shape {tuple(hidden.shape)} need targets of shape {tuple(hidden.shape[:-1])}, "
             f"not {tuple(targets.shape)}"
         )
+    if targets.numel() == 0:
+        raise ValueError("the mean over no targets has no value; give at least one")
     kind = hidden.device.type
     rows = rows or max(1, CHUNK.get(kind, CHUNK["cpu"]) // weight.shape[0])
     multiple = multiple or (64 if kind == "cuda" else 1)
@@ -60,32 +63,39 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
         """Loss and gradients, for the mean over the rows that count."""
         wide = torch.promote_types(dtype, torch.float32)
         vocab = weight.shape[0]
-        weight_VD = F.pad(weight.to(dtype), (0, 0, 0, -vocab % multiple))
+        padding = -vocab % multiple
+        weight_VD = weight.to(dtype)
+        if padding:
+            weight_VD = F.pad(weight_VD, (0, 0, 0, padding))
         grads = any(ctx.needs_input_grad)
         hidden_grad = torch.empty_like(hidden) if grads else None
-        weight_grad = torch.zeros(weight_VD.shape, dtype=wide, device=weight.device) if grads else None
+        weight_grad: Tensor | None = None
         counts = targets != IGNORED
         mean = 1 / counts.sum().to(wide)
+        targets_1 = targets.masked_fill(~counts, 0).long()[:, None]
+        # Where a row does not count, zeros are read: it then adds nothing to the gradient of the weight.
+        read = hidden.masked_fill(~counts[:, None], 0).to(dtype)
         total = torch.zeros((), dtype=wide, device=hidden.device)
         for start in range(0, len(targets), rows):
             at = slice(start, start + rows)
-            hidden_RD, counted_R = hidden[at].to(dtype), counts[at]
-            target_R1 = targets[at].masked_fill(~counted_R, 0).long()[:, None]
+            hidden_RD, target_R1 = read[at], targets_1[at]
             logits_RV = (hidden_RD @ weight_VD.T).to(wide)
-            logits_RV[:, vocab:] = -torch.inf
+            if padding:
+                logits_RV[:, vocab:] = -torch.inf
             log_probabilities_RV = torch.log_softmax(logits_RV, dim=-1)
             del logits_RV  # its memory serves the next chunk
-            total -= (log_probabilities_RV.gather(1, target_R1).squeeze(1) * counted_R).sum()
-            if hidden_grad is None or weight_grad is None:
+            total -= (log_probabilities_RV.gather(1, target_R1).squeeze(1) * counts[at]).sum()
+            if hidden_grad is None:
                 continue
-            # d loss / d logits = probabilities - 1 at the target, for each row that counts.
+            # d loss / d logits = probabilities - 1 at the target.
             grad_RV = log_probabilities_RV.exp_()
             grad_RV.scatter_add_(1, target_R1, grad_RV.new_full(target_R1.shape, -1.0))
-            grad_RV = grad_RV.mul_(counted_R[:, None]).to(dtype)
+            grad_RV = grad_RV.to(dtype)
             hidden_grad[at] = grad_RV @ weight_VD
-            _add_product(weight_grad, grad_RV.T, hidden_RD)
+            weight_grad = _add_product(weight_grad, grad_RV.T, hidden_RD, wide)
         if hidden_grad is not None and weight_grad is not None:
-            ctx.save_for_backward(hidden_grad.mul_(mean), weight_grad[:vocab].mul_(mean).to(weight.dtype))
+            hidden_grad.mul_(counts[:, None] * mean)
+            ctx.save_for_backward(hidden_grad, weight_grad[:vocab].mul_(mean).to(weight.dtype))
         return total * mean
 
     @staticmethod
@@ -96,9 +106,11 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
         return hidden_grad * scale, weight_grad * scale, None, None, None, None
 
 
-def _add_product(total: Tensor, a: Tensor, b: Tensor) -> None:
-    """total += a @ b, in place if all are of a type."""
-    if a.dtype == total.dtype:
-        torch.addmm(total, a, b, out=total)  # not addmm_, which counters of FLOPs do not know
-    else:
-        total += a @ b
+def _add_product(total: Tensor | None, a: Tensor, b: Tensor, dtype: torch.dtype) -> Tensor:
+    """total + a @ b of this type, in place if all are of it; None is 0."""
+    if total is None:
+        return (a @ b).to(dtype)
+    if a.dtype != dtype:
+        return total.add_(a @ b)
+    torch.addmm(total, a, b, out=total)  # not addmm_, which counters of FLOPs do not know
+    return total

@@ -61,6 +61,7 @@ from cs336.training.state import (
     seed_everything,
 )
 from cs336.training.writer import BackgroundWriter
+from cs336.wording import in_toml
 
 Report = Callable[[Row], None]
 
@@ -87,12 +88,14 @@ def train(
     resume: bool = False,
     accept_changes: bool = False,
     report: Report | None = None,
+    ready: Callable[[], None] | None = None,
 ) -> TrainResult:
     """Trains a model into a run folder, or goes on with one.
 
-    Under torchrun, every process calls this alike. ``report`` is called with every row of the log, in the first process
-    only. SIGTERM and Ctrl-C finish the step, save and return. Going on, a configuration that differs from the run's is
-    refused by name, unless ``accept_changes``; and so is a token file that has changed.
+    Under torchrun, every process calls this alike. ``ready`` is called when all is checked and training begins, and
+    ``report`` with every row of the log, both in the first process only. SIGTERM and Ctrl-C finish the step, save and
+    return. Going on, a configuration that differs from the run's is refused by name, unless ``accept_changes``; and so
+    is a token file that has changed.
 
     Raises ConfigError, DataError, CheckpointError, WorkerError where another process has failed, OSError where a
     checkpoint can't be written, and NonFiniteLossError before a bad loss can harm the weights.
@@ -106,6 +109,8 @@ def train(
         run = Run(config, folder, tokenizer, world, report if report is not None and world.is_first else say_nothing)
         if not resume:
             world.from_first(lambda: create_folder(folder, config))
+        if ready is not None and world.is_first:
+            ready()
         return run.go(accepted=changes)
 
 
@@ -438,7 +443,7 @@ class Run:
         rows = rewind(self.folder.metrics, step if step else -1)
         for key, (old, new) in accepted.items():
             append_row(self.folder.changes, {"after_step": step, "key": key, "old": old, "new": new})
-            self.report({"warning": f"from step {step + 1} on, {key} is {new!r} and no longer {old!r}"})
+            self.report({"warning": f"from step {step + 1} on, {key} is {in_toml(new)} and no longer {in_toml(old)}"})
         if accepted:
             write_config(self.folder, self.config)
         return rows

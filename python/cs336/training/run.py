@@ -25,6 +25,7 @@ from cs336.training.config import (
     to_toml,
     with_absolute_paths,
 )
+from cs336.wording import in_toml
 
 if TYPE_CHECKING:  # A run without a tokenizer needs no compiled one.
     from cs336.tokenizer import Tokenizer
@@ -116,7 +117,9 @@ def check_folder(folder: RunFolder, config: RunConfig, resume: bool, accept_chan
         folder.check()
         changed = differences(with_absolute_paths(load_config(folder.config)), config)
         if changed and not accept_changes:
-            listed = ", ".join(f"{key} ({old!r} there, {new!r} now)" for key, (old, new) in changed.items())
+            listed = ", ".join(
+                f"{key} ({in_toml(old)} there, {in_toml(new)} now)" for key, (old, new) in changed.items()
+            )
             raise ConfigError(
                 f"the run in {folder.path} has another configuration: {listed}; leave that as it is, start a new run, "
                 "or go on with other values by --accept-changes"
