@@ -10,7 +10,7 @@ import sys
 import click
 
 from cs336.cli.lazy import LazyGroup
-from cs336.errors import Cs336Error, WorkerError
+from cs336.errors import Cs336Error
 from cs336.files import advise
 
 __all__ = ["cli", "main"]
@@ -62,9 +62,9 @@ def main() -> None:
         sys.exit(error.exit_code)
     except click.UsageError as error:
         hint = f" (see: {error.ctx.command_path} --help)" if error.ctx is not None else ""
-        _fail(error.format_message().rstrip(".") + hint, error.exit_code, alike=True)
+        _fail(error.format_message().rstrip(".") + hint, error.exit_code)
     except click.ClickException as error:
-        _fail(error.format_message(), error.exit_code, alike=True)
+        _fail(error.format_message(), error.exit_code)
     except (click.Abort, KeyboardInterrupt):
         _fail("interrupted", 130)
     except BrokenPipeError:
@@ -72,9 +72,9 @@ def main() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
     except OSError as error:
-        _fail(explain(error), 1, alike=True)
+        _fail(explain(error), 1)
     except (Cs336Error, MemoryError) as error:
-        _fail(str(error) or type(error).__name__, 1, alike=not isinstance(error, WorkerError))
+        _fail(str(error) or type(error).__name__, 1)
     except Exception as error:
         _fail(f"{type(error).__name__}: {error}; --debug shows where it happened", 1)
 
@@ -106,8 +106,6 @@ def explain(error: OSError) -> str:
     return f"{error.filename}: {reason}"
 
 
-def _fail(message: str, status: int, *, alike: bool = False) -> None:
-    """Ends with a line; what processes of torchrun meet alike is said by the first on each machine."""
-    if not alike or os.environ.get("LOCAL_RANK", "0") == "0":
-        click.echo(f"error: {' '.join(message.split())}", err=True)
+def _fail(message: str, status: int) -> None:
+    click.echo(f"error: {' '.join(message.split())}", err=True)
     sys.exit(status)

@@ -6,8 +6,8 @@ import dataclasses
 import os
 import shlex
 import sys
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import click
@@ -16,11 +16,29 @@ from cs336.bars import clock
 from cs336.cli.options import PATH, parse_overrides
 from cs336.cli.show import json_option, progress_bar, show
 from cs336.config import PRESETS
+from cs336.errors import Cs336Error, WorkerError
 from cs336.presets import RUN_PRESETS
 from cs336.training import RunConfig, TrainResult, load_config, rehearse, to_toml
 from cs336.training import train as run_training
 from cs336.training.metrics import Row
 from cs336.training.run import RunFolder
+
+
+@contextmanager
+def said_once() -> Iterator[None]:
+    """Of processes that torchrun has started, lets the first on each machine say what all meet alike.
+
+    The others end with the same status. What befalls one of them alone still comes out: its first process ends by a
+    WorkerError that repeats it.
+    """
+    try:
+        yield
+    except WorkerError:
+        raise
+    except (Cs336Error, OSError, click.UsageError) as error:
+        if os.environ.get("WORLD_SIZE", "1") != "1" and os.environ.get("LOCAL_RANK", "0") != "0":
+            sys.exit(getattr(error, "exit_code", 1))
+        raise
 
 
 @click.command(context_settings={"ignore_unknown_options": True, "allow_extra_args": True})
@@ -35,6 +53,7 @@ from cs336.training.run import RunFolder
 @click.option("--deterministic", is_flag=True, help="Only kernels that give the same bits every time.")
 @json_option
 @click.pass_context
+@said_once()
 def command(
     ctx: click.Context,
     config_path: Path | None,
