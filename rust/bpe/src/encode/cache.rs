@@ -57,10 +57,18 @@ pub struct Cache {
     most: usize,
     /// How many words were entered since there are so many lines.
     entered: usize,
+    /// How many words this call has looked up, and how many of them were not known.
+    traffic: Traffic,
     arena: Arena,
     pub memo: Memo,
     /// Room for the ids of one word.
     pub word: Vec<u32>,
+}
+
+#[derive(Debug, Default)]
+struct Traffic {
+    words: usize,
+    unknown: usize,
 }
 
 /// What an entry has no room for: ids, as four bytes each, and behind them the bytes of a word that is no key.
@@ -78,14 +86,21 @@ impl Cache {
         let needed = (FIRST_LINES * size_of::<Line>()) as u64;
         let lines = Table::new([0; 8], FIRST_LINES).ok_or(Error::OutOfMemory { what: WHAT, needed })?;
         let arena = Arena { bytes: Vec::new(), most: ARENA[0], age: 0 };
-        Ok(Self { lines, most: MOST_LINES[0], entered: 0, arena, memo: Memo::default(), word: Vec::new() })
+        let (memo, word, traffic) = (Memo::default(), Vec::new(), Traffic::default());
+        Ok(Self { lines, most: MOST_LINES[0], entered: 0, traffic, arena, memo, word })
     }
 
-    /// Lets the cache grow as much as so many bytes of text are worth.
+    /// Begins a call; lets the cache grow as much as so many bytes of text are worth.
     pub fn expect(&mut self, bytes: usize) {
+        self.traffic = Traffic::default();
         let lines = (bytes / BYTES_PER_LINE).min(MOST_LINES[1]).next_power_of_two();
         self.most = self.most.max(lines);
         self.arena.most = self.arena.most.max(bytes.saturating_mul(ARENA_PER_BYTE).min(ARENA[1]));
+    }
+
+    /// So many words are looked up.
+    pub fn looked_up(&mut self, words: usize) {
+        self.traffic.words += words;
     }
 
     /// The lines, found once for many lookups.
@@ -161,6 +176,7 @@ impl Cache {
 
     /// Remembers the ids of a word that has no entry.
     pub fn remember(&mut self, key: Key, hash: u64, word: &[u8], ids: &[u32]) -> Result<()> {
+        self.traffic.unknown += 1;
         let mut four = [0; INLINE_IDS];
         if (1..=INLINE_IDS).contains(&ids.len()) && !key.is_elsewhere() {
             four[..ids.len()].copy_from_slice(ids);
@@ -174,17 +190,28 @@ impl Cache {
         let entry = [key.low, key.high, pair(four[0], four[1]), pair(four[2], four[3])];
         enter(&mut self.lines, hash, entry);
         self.entered += 1;
-        if self.entered > self.lines.len() && self.lines.len() < self.most {
-            self.grow();
+        let lines = self.lines.len();
+        if self.entered > lines && lines < self.most {
+            let next = self.worth().min(GROWTH * lines);
+            if next > lines {
+                self.grow(next);
+            }
         }
         Ok(())
     }
 
+    /// How many lines may bring anything. Words that hardly ever come again, as those of random letters, only cost the
+    /// pages that they are written to.
+    fn worth(&self) -> usize {
+        let recur = 2 * self.traffic.unknown <= self.traffic.words;
+        if recur { self.most } else { MOST_LINES[0] }
+    }
+
     /// Makes room for more words, unless there is no memory for it.
     #[cold]
-    fn grow(&mut self) {
+    fn grow(&mut self, lines: usize) {
         self.entered = 0;
-        let Some(mut lines) = Table::new([0; 8], (GROWTH * self.lines.len()).min(self.most)) else { return };
+        let Some(mut lines) = Table::new([0; 8], lines) else { return };
         for entry in self.lines.as_flattened().as_chunks::<4>().0 {
             let key = Key { low: entry[0], high: entry[1] };
             if key != Key::default() {
@@ -355,6 +382,21 @@ mod tests {
             let (key, hash) = Key::of(&word, 0, word.len(), *SEED);
             cache.remember(key, hash, &word, &ids(&word)).unwrap();
             assert_eq!(known(&cache, &word), Some(ids(&word)));
+        }
+    }
+
+    #[test]
+    fn it_outgrows_what_is_near_only_for_words_that_come_again() {
+        for (times, most) in [(1, MOST_LINES[0]), (3, MOST_LINES[1])] {
+            let mut cache = Cache::new().unwrap();
+            cache.expect(1 << 30);
+            for number in 0..2_500_000 {
+                let word = format!("{number:x}").into_bytes();
+                let (key, hash) = Key::of(&word, 0, word.len(), *SEED);
+                cache.looked_up(times);
+                cache.remember(key, hash, &word, &ids(&word)[..1]).unwrap();
+            }
+            assert_eq!(cache.lines.len(), most);
         }
     }
 

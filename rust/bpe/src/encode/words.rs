@@ -104,6 +104,7 @@ impl<'a> Words<'a> {
     fn look_up(&mut self, text: &[u8]) -> Result<()> {
         self.job.check()?;
         let (mut at, mut filled, count) = (0, 0, self.waiting.min(BATCH));
+        self.cache.looked_up(count);
         while at < count {
             // Until the line of one does not tell.
             let (lines, Batch { words, ids }) = (self.cache.lines(), &mut *self.batch);
