@@ -257,7 +257,7 @@ def test_kill_9_at_random_moments_loses_and_repeats_nothing(corpus: Path, tmp_pa
         # Once it has got on, at any moment.
         while recorded(target) == places[-1] and run.poll() is None:
             time.sleep(0.001)
-        time.sleep(rng.uniform(0, 0.03))
+        time.sleep(rng.uniform(0, 0.008))
         run.send_signal(signal.SIGKILL)
         output, errors = run.communicate()
         for path in target.parent.glob("o*.npy"):
