@@ -245,3 +245,28 @@ impl Buckets {
         self.regions.iter().map(|&(bucket, start)| (start, self.cursors[bucket as usize].load(Relaxed) as usize))
     }
 }
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn places_reach_the_limit_of_their_cursors_and_no_further() {
+        const LIMIT: usize = u32::MAX as usize;
+        let mut buckets = Buckets {
+            bits: vec![0],
+            shift: 58,
+            cursors: (0..3).map(|_| AtomicU32::new(0)).collect(),
+            regions: Vec::new(),
+            places: 0,
+        };
+        buckets.add(0, LIMIT - 2).unwrap();
+        buckets.add(1, 2).unwrap();
+        assert_eq!(buckets.next_place(1, true), LIMIT - 2);
+        assert_eq!(buckets.next_place(1, false), LIMIT - 1);
+        // Full: its cursor stands at the limit, and has not come round to 0.
+        assert_eq!(buckets.regions().last(), Some((LIMIT - 2, LIMIT)));
+        let error = buckets.add(2, 1).unwrap_err();
+        assert!(matches!(error, Error::OutOfMemory { what: "the places of pairs", .. }), "{error}");
+        assert!(!buckets.contains(2));
+    }
+}
