@@ -245,6 +245,7 @@ impl Buckets {
         self.regions.iter().map(|&(bucket, start)| (start, self.cursors[bucket as usize].load(Relaxed) as usize))
     }
 }
+
 #[cfg(test)]
 mod tests {
     use super::*;
