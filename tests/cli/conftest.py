@@ -9,13 +9,14 @@ from __future__ import annotations
 import io
 import os
 import sys
-from collections.abc import Callable
-from contextlib import chdir
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, chdir, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from unittest import mock
 
 import pytest
+from rich import console
 
 from cs336.cli import main
 
@@ -61,6 +62,23 @@ def call(*words: str | Path, cwd: Path) -> Done:
 def cs336(tmp_path: Path) -> Command:
     """Calls the command in an empty folder, or in another."""
     return lambda *words, cwd=tmp_path: call(*words, cwd=cwd)
+
+
+@pytest.fixture
+def terminal(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], AbstractContextManager[None]]:
+    """Makes the terminal so many cells wide."""
+
+    @contextmanager
+    def of_width(width: int) -> Iterator[None]:
+        class Terminal(console.Console):
+            def __init__(self, **settings):
+                super().__init__(width=width, **settings)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(console, "Console", Terminal)
+            yield
+
+    return of_width
 
 
 @pytest.fixture(scope="session")

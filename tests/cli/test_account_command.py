@@ -76,27 +76,17 @@ ALL_SAVINGS = ["--checkpointing", "--dtype", "bfloat16", "--devices", "8", "--op
     [["--preset", name] for name in PRESETS]
     + [["--counting", "autograd", *ALL_SAVINGS], ALL_SAVINGS, ["--context-length", "131072"], ["writeup"]],
 )
-def test_tables_fit_a_narrow_terminal(cs336, monkeypatch, words):
-    words = ["account", *USUAL, "sizes", *words]
-    wide = printed(cs336, monkeypatch, 400, *words)
-    narrow = printed(cs336, monkeypatch, 80, *words)
+def test_tables_fit_a_narrow_terminal(cs336, terminal, words):
+    def printed(width):
+        with terminal(width):
+            done = cs336("account", *USUAL, "sizes", *words)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    wide, narrow = printed(400), printed(80)
     assert max(map(len, narrow.splitlines())) <= 80
     # Nothing is cut: what stands in a line of its own in wide tables stands there still, but broken.
     assert sorted(narrow.replace("─", "").split()) == sorted(wide.replace("─", "").split())
-
-
-def printed(cs336, monkeypatch, width, *words):
-    from rich import console
-
-    class Terminal(console.Console):
-        def __init__(self, **settings):
-            super().__init__(width=width, **settings)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(console, "Console", Terminal)
-        done = cs336(*words)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
 
 
 def test_a_configuration_file_gives_model_batch_and_type(cs336, tmp_path):

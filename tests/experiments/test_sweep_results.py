@@ -72,6 +72,16 @@ def test_failed_and_unfinished_arms_are_said():
     assert [one.name for one in found.failed] == ["1.0-0"]
 
 
+def test_what_an_arm_has_not_come_to_is_no_number():
+    arms = (Outcome("begun", {"rate": 0.1, "warmup": 0}, "unfinished", 10, 4), outcome(3.0, rate=1.0, warmup=0))
+    (table,) = Sweep(arms, {"jobs": 1}).tables()
+    assert table.readable_rows() == [
+        ["0.1", "0", "unfinished", "–", "–", "–", "4", "–"],
+        ["1", "0", "trained", "5", "3", "3", "10", "1.5 s"],
+    ]
+    assert table.as_dict()["rows"][0]["seconds"] is None
+
+
 @pytest.mark.parametrize("losses", [{0.001: 300.0, 0.01: 2.0, 1.0: "diverged"}, {0.1: "diverged"}, {0.1: 2.0}])
 def test_a_sweep_is_drawn_whatever_came_of_it(tmp_path, losses):
     found = sweep(losses)

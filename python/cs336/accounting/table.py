@@ -29,6 +29,8 @@ class Column:
     only, as that unit is, has the kind machine."""
     short: str | None = None
     """The heading for people, where that is another."""
+    missing: str = ""
+    """What people see where there is no value."""
 
     @property
     def title(self) -> str:
@@ -83,7 +85,8 @@ class Table:
             by_heading = dict(zip((column.heading for column in self.columns), row, strict=True))
             unit = by_heading.get("unit", "")
             shown = self.shown_columns
-            found.append([readable(by_heading[c.heading], unit if c.kind == "measure" else c.kind) for c in shown])
+            values = [(c, by_heading[c.heading], unit if c.kind == "measure" else c.kind) for c in shown]
+            found.append([c.missing if value is None else readable(value, kind) for c, value, kind in values])
         return found
 
 

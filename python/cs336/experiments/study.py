@@ -37,17 +37,17 @@ _DATA = "data"
 
 OUTCOME_COLUMNS = (
     Column("status"),
-    Column("first loss", "number", "first"),
-    Column("last training loss", "number", "training"),
-    Column("validation loss", "number", "validation"),
+    Column("first loss", "number", "first", missing="–"),
+    Column("last training loss", "number", "training", missing="–"),
+    Column("validation loss", "number", "validation", missing="–"),
     Column("steps taken", "count", "steps"),
-    Column("seconds", "seconds", "time"),
+    Column("seconds", "seconds", "time", missing="–"),
 )
 
 
 def outcome_cells(one: Outcome) -> tuple[Any, ...]:
-    """What stands in `OUTCOME_COLUMNS`."""
-    return (one.status, one.first_loss, one.last_loss, one.valid_loss, one.step, one.seconds)
+    """What stands in `OUTCOME_COLUMNS`. An arm that has not ended has no time yet, whatever it has done."""
+    return (one.status, one.first_loss, one.last_loss, one.valid_loss, one.step, one.seconds or None)
 
 
 @dataclass(frozen=True)
