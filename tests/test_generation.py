@@ -265,6 +265,13 @@ def test_a_step_beyond_the_cache_is_refused(model: TransformerLM) -> None:
         model.new_cache(2).step([3, 16])
 
 
+def test_a_step_looks_at_no_more_than_the_longest_text(model: TransformerLM) -> None:
+    alike, unlike = model.new_cache(2).step([4, 4]), model.new_cache(2).step([2, 4])
+    assert (alike.span, alike.mask) == (5, None)
+    assert unlike.mask is not None
+    assert unlike.mask[:, 0, 0].tolist() == [[True] * 3 + [False] * 2, [True] * 5]
+
+
 def test_a_compiled_model_is_compiled_a_few_times_for_all_tokens() -> None:
     model = TransformerLM(dataclasses.replace(CONFIG, context_length=256, num_layers=1))
     graphs = []

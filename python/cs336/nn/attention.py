@@ -116,7 +116,7 @@ class MultiheadSelfAttention(nn.Module):
         # Values that are mixed are new ones, and would stand beside those that queries and keys hold on to.
         at_once = torch.is_grad_enabled() and (turned or shared is None)
         q, k, v = self._project(x, at_once)
-        if turned:
+        if turned and at_once:
             # Queries and keys will be new ones. What was projected may go, but for the values, which stand in between.
             v = v.clone(memory_format=torch.preserve_format)
         if shared is not None:

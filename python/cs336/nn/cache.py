@@ -39,38 +39,55 @@ class LayerCache:
 class LayerStep:
     """One layer of a `BatchStep`."""
 
-    def __init__(self, layer: LayerCache, rows_B: Tensor, places_B: Tensor, span: int) -> None:
-        self.layer, self.rows_B, self.places_B = layer, rows_B, places_B
-        self.length = span - 1
+    def __init__(self, layer: LayerCache, step: BatchStep) -> None:
+        self.layer, self.step = layer, step
+
+    @property
+    def length(self) -> int:
         """Places before the last one that is looked at."""
+        return self.step.span - 1
 
     def append(self, keys_BH1D: Tensor, values_BH1D: Tensor) -> tuple[Tensor, Tensor]:
         """Put one token of each row where it belongs; return all places that a row may look at, and more."""
         keys_BHSD, values_BHSD = self.layer.keys_BHSD, self.layer.values_BHSD
-        keys_BHSD[self.rows_B, :, self.places_B] = keys_BH1D[:, :, 0]
-        values_BHSD[self.rows_B, :, self.places_B] = values_BH1D[:, :, 0]
-        span = self.length + 1
+        rows_B, places_B, span = self.step.rows_B, self.step.positions_B1[:, 0], self.step.span
+        keys_BHSD[rows_B, :, places_B] = keys_BH1D[:, :, 0]
+        values_BHSD[rows_B, :, places_B] = values_BH1D[:, :, 0]
         return keys_BHSD[:, :, :span], values_BHSD[:, :, :span]
 
 
 class BatchStep:
     """One new token for each row of a cache, each at a place of its own.
 
-    What changes from token to token are numbers in tensors, and the shapes change only when the longest text passes a
-    power of two: a compiled model is compiled a few times, and not for every token.
+    What is looked at ends with the longest text. A compiled model looks up to the next power of two: its shapes then
+    change rarely, what changes from token to token are numbers in tensors, and it is compiled a few times, and not for
+    every token.
     """
 
     def __init__(self, layers: list[LayerCache], places: Sequence[int]) -> None:
         keys_BHSD = layers[0].keys_BHSD
         room, device = keys_BHSD.shape[-2], keys_BHSD.device
-        longest = max(places) + 1
-        check_room(longest, room)
-        span = min(room, max(64, 1 << (longest - 1).bit_length()))
+        self._longest = max(places) + 1
+        check_room(self._longest, room)
+        self._rounded = min(room, max(64, 1 << (self._longest - 1).bit_length()))
+        self._equal = min(places) == max(places)
+        self.rows_B = torch.arange(len(places), device=device)
         self.positions_B1 = torch.tensor(places, device=device)[:, None]
-        # (B, 1, 1, S): a row's own tokens, and none of what other rows have beyond them.
-        self.mask_B11S = (torch.arange(span, device=device) <= self.positions_B1)[:, None, None]
-        rows_B = torch.arange(len(places), device=device)
-        self.layers = [LayerStep(layer, rows_B, self.positions_B1[:, 0], span) for layer in layers]
+        # A row's own tokens, and none of what other rows have beyond them.
+        self._mask_B11S = (torch.arange(self._rounded, device=device) <= self.positions_B1)[:, None, None]
+        self.layers = [LayerStep(layer, self) for layer in layers]
+
+    @property
+    def span(self) -> int:
+        """S, how many places are looked at."""
+        return self._rounded if torch.compiler.is_compiling() else self._longest
+
+    @property
+    def mask(self) -> Tensor | None:
+        """(B, 1, 1, S), True where a row may attend; None: to all."""
+        if torch.compiler.is_compiling():
+            return self._mask_B11S
+        return None if self._equal else self._mask_B11S[..., : self._longest]
 
 
 class KeyValueCache:

@@ -117,7 +117,7 @@ class TransformerLM(nn.Module):
         """
         positions: Tensor | None = None  # 0, 1, 2, ...
         if isinstance(cache, BatchStep):
-            positions, mask = cache.positions_B1, cache.mask_B11S
+            positions, mask = cache.positions_B1, cache.mask
         else:
             past = 0 if cache is None else cache.length
             end = past + token_ids_BT.shape[-1]
