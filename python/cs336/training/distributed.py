@@ -5,6 +5,7 @@ Every process computes the same configuration on its share of each batch. The fi
 
 from __future__ import annotations
 
+import gc
 import inspect
 import os
 from collections.abc import Callable, Iterator
@@ -72,7 +73,8 @@ class World:
 def processes(device: str) -> Iterator[World]:
     """Joins the other processes that torchrun has started; alone, there is nothing to join.
 
-    Where one process fails, it tells the others why, and they end with its reason instead of a broken connection.
+    Where one process fails, it tells the others why, and they end with its reason instead of a broken connection. What
+    they trained together should be gone when this ends.
     """
     size = int(os.environ.get("WORLD_SIZE", "1"))
     if size == 1:
@@ -107,6 +109,9 @@ def processes(device: str) -> Iterator[World]:
     except BaseException as error:
         raise _told(error, world, store, key) from error
     finally:
+        # DDP holds the group, too, and must go first: as the last to hold it, DDP waits for the group's thread and
+        # keeps the interpreter's lock, for which that thread waits to let go of a tensor (seen in torch 2.11).
+        gc.collect()
         dist.destroy_process_group()
 
 

@@ -111,7 +111,9 @@ def train(
             world.from_first(lambda: create_folder(folder, config))
         if ready is not None and world.is_first:
             ready()
-        return run.go(accepted=changes)
+        result = run.go(accepted=changes)
+        del run  # before the processes part
+    return result
 
 
 def say_nothing(row: Row) -> None:

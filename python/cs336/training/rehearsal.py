@@ -57,7 +57,7 @@ def rehearse(config: RunConfig) -> Rehearsal:
         ]
         kept = [part_here(t) for t in (*weights, *weights, *remembered) if isinstance(t, Tensor)]  # twice: gradients
         on_cuda = run.device.type == "cuda"
-        return Rehearsal(
+        found = Rehearsal(
             device=str(run.device),
             parameters=config.model.num_parameters(),
             state_bytes=sum(tensor.numel() * tensor.element_size() for tensor in kept),
@@ -69,6 +69,8 @@ def rehearse(config: RunConfig) -> Rehearsal:
             seconds=row["seconds"] * config.training.steps,
             loss=row["loss"],
         )
+        del run  # before the processes part
+    return found
 
 
 def expected_bytes(config: RunConfig, processes: int) -> int:
