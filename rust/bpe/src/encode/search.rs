@@ -20,23 +20,27 @@ const CHECK: usize = 1 << 12;
 #[derive(Debug)]
 pub struct Search {
     trie: Trie,
+    signatures: Table<Signature>,
     tokens: Table<Token>,
     derivations: Derivations,
 }
 
-/// What is known of a token.
+/// Which tokens a token goes with, see [`Derivations::signatures`]. By itself, for little else is needed of most tokens.
+#[derive(Clone, Copy, Debug)]
+struct Signature {
+    end: u64,
+    beginning: u64,
+}
+
+/// Where the search goes on when a token does not fit.
 #[derive(Clone, Copy, Debug)]
 struct Token {
     length: u32,
     /// The longest other token that it begins with.
     shorter: u32,
-    /// [`Derivations::signatures`]
-    end: u64,
-    beginning: u64,
-    _unused: u64,
 }
 
-const UNKNOWN: Token = Token { length: 0, shorter: NONE, end: 0, beginning: 0, _unused: 0 };
+const UNKNOWN: Token = Token { length: 0, shorter: NONE };
 
 /// Room for a search, and what earlier ones found out.
 #[derive(Debug)]
@@ -63,17 +67,17 @@ impl Search {
         let mut by_beginning: Vec<_> = words.map(|(id, token)| (beginning(token), token, id)).collect();
         by_beginning.sort_unstable();
         let sorted: Vec<(&[u8], u32)> = by_beginning.into_iter().map(|(_, token, id)| (token, id)).collect();
-        let needed = (vocabulary.size() * size_of::<Token>()) as u64;
-        let missing = Error::OutOfMemory { what: "the table of tokens", needed };
-        let mut tokens = Table::new(UNKNOWN, vocabulary.size()).ok_or(missing)?;
-        for (token, (end, beginning)) in tokens.iter_mut().zip(derivations.signatures(vocabulary)) {
-            (token.end, token.beginning) = (end, beginning);
-        }
+        let needed = (vocabulary.size() * (size_of::<Token>() + size_of::<Signature>())) as u64;
+        let missing = || Error::OutOfMemory { what: "the table of tokens", needed };
+        let signatures = derivations.signatures(vocabulary).into_iter();
+        let signatures: Vec<_> = signatures.map(|(end, beginning)| Signature { end, beginning }).collect();
+        let signatures = Table::of(&signatures).ok_or_else(missing)?;
+        let mut tokens = Table::new(UNKNOWN, vocabulary.size()).ok_or_else(missing)?;
         for (token, id) in &sorted {
             tokens[*id as usize].length = token.len() as u32;
         }
         let trie = Trie::new(&sorted, |id, shorter| tokens[id as usize].shorter = shorter)?;
-        Ok(trie.map(|trie| Self { trie, tokens, derivations }))
+        Ok(trie.map(|trie| Self { trie, signatures, tokens, derivations }))
     }
 
     /// Appends the ids of a word; false, and nothing appended, where no way was found, which does not happen.
@@ -129,7 +133,7 @@ impl Search {
     /// Whether merging leaves two tokens as they are that stand side by side.
     #[inline]
     fn go_together(&self, pairs: &PairTable, memo: &mut Memo, left: u32, right: u32) -> bool {
-        if self.tokens[left as usize].end & self.tokens[right as usize].beginning == 0 {
+        if self.signatures[left as usize].end & self.signatures[right as usize].beginning == 0 {
             return true;
         }
         // Ids are less than 2^26.
