@@ -79,6 +79,7 @@ impl Key {
     }
 
     /// The hash that [`of`](Self::of) gave with this key.
+    #[inline]
     pub fn hash_of_word(self, seed: [u64; 2]) -> u64 {
         if self.is_elsewhere() { self.low } else { self.hash(seed) }
     }

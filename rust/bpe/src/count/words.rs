@@ -89,17 +89,20 @@ impl WordCounts {
     }
 
     /// The words with their counts, in no particular order.
-    ///
-    /// Block by block from all over the table: in order of the hashes, a smaller table that takes them in would fill up
-    /// from one end, and each would have to pass by all before it.
     pub fn iter(&self) -> impl Iterator<Item = (&[u8], u64)> {
+        self.blocks().flat_map(|block| self.words_of(block))
+    }
+
+    /// All entries, block by block from all over the table: in order of the hashes, a smaller table that takes them in
+    /// would fill up from one end, and each would have to pass by all before it.
+    fn blocks(&self) -> impl Iterator<Item = &[Entry]> {
         const BLOCK: usize = 64;
         // Odd, so that each block comes up once; near the golden ratio, so that neighbours come far apart.
         const STRIDE: usize = 0x9e37_79b1;
         let blocks = self.entries.len().div_ceil(BLOCK);
         (0..blocks)
             .map(move |at| (at.wrapping_mul(STRIDE) & (blocks - 1)) * BLOCK)
-            .flat_map(|start| self.words_of(&self.entries[start..self.entries.len().min(start + BLOCK)]))
+            .map(|start| &self.entries[start..self.entries.len().min(start + BLOCK)])
     }
 
     /// The words with their counts from one end of the table to the other: faster, but in order of the hashes.
@@ -108,7 +111,20 @@ impl WordCounts {
     }
 
     fn words_of<'s>(&'s self, entries: &'s [Entry]) -> impl Iterator<Item = (&'s [u8], u64)> {
-        entries.iter().filter(|entry| !entry.is_free()).map(|entry| (self.word(entry), entry.count))
+        // Long words stand in the order of the text, so that each is a line that no cache has. Others begin at 0.
+        const AHEAD: usize = 32;
+        let ask = |at: usize| {
+            if let Some(byte) = entries.get(at + AHEAD).and_then(|entry| self.arena.get(entry.start as usize)) {
+                prefetch(byte);
+            }
+        };
+        let entries = entries.iter().enumerate().inspect(move |(at, _)| ask(*at)).map(|(_, entry)| entry);
+        entries.filter(|entry| !entry.is_free()).map(|entry| (self.word(entry), entry.count))
+    }
+
+    /// Asks for the lines that adding some of another's entries will need.
+    fn prefetch_homes(&self, others: &[Entry]) {
+        others.iter().for_each(|entry| self.prefetch(entry.key().hash_of_word(self.seed)));
     }
 
     /// Number of distinct words.
@@ -220,9 +236,7 @@ impl WordCounts {
         entries.resize(size, Entry::default());
         let shift = 64 - size.trailing_zeros();
         for entry in self.entries.iter().filter(|entry| !entry.is_free()) {
-            let key = entry.key();
-            let hash = if key.is_elsewhere() { key.low } else { key.hash(self.seed) };
-            place(&mut entries, shift, hash, *entry);
+            place(&mut entries, shift, entry.key().hash_of_word(self.seed), *entry);
         }
         (self.entries, self.shift) = (entries, shift);
         Ok(())

@@ -8,8 +8,8 @@ use crate::{Error, Job, Result};
 /// How many words are looked up together at most: while one is compared, the lines of the next ones are on their way.
 const BATCH: usize = 2 * SPANS;
 
-/// How many words are brought over between two checks of whether to stop.
-const CHECK: usize = 1 << 16;
+/// How many blocks of words are brought over between two checks of whether to stop.
+const CHECK: usize = 1 << 10;
 
 /// How many of the most frequent words are counted in a table of their own, small enough for the nearest caches.
 const HOT: usize = 1 << 12;
@@ -98,11 +98,14 @@ impl<'j> Tally<'j> {
             }
             let room = self.words.room.saturating_add(other.words.room);
             self.words.room = room.saturating_sub(other.words.memory());
-            for (at, (word, count)) in other.words.iter().enumerate() {
+            for (at, block) in other.words.blocks().enumerate() {
                 if at % CHECK == 0 {
                     self.job.check()?;
                 }
-                self.add(word, count)?;
+                self.words.prefetch_homes(block);
+                for (word, count) in other.words.words_of(block) {
+                    self.add(word, count)?;
+                }
             }
             self.words.room = room;
         }
