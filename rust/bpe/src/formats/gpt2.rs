@@ -4,7 +4,7 @@
 use std::borrow::Cow;
 use std::path::Path;
 
-use super::spelled::{Entries, Index, Pairs, Spelled, Spelling, halves};
+use super::spelled::{Entries, Index, Pairs, Spelled, Spelling, halves, hidden};
 use super::{bad, in_file, read_text};
 use crate::pretokenize::Pattern;
 use crate::{Error, Result, Tokenizer, aside};
@@ -59,10 +59,10 @@ pub fn save(tokenizer: &Tokenizer, vocab: &Path, merges: &Path) -> Result<()> {
     if vocabulary.whole_tokens() {
         return refuse("it has tokens that no merge makes".to_owned());
     }
-    let spelling = Spelling::new(vocabulary);
-    if let Some(token) = spelling.hidden() {
+    if let Some(token) = hidden(vocabulary) {
         return refuse(format!("the special token {token:?} is spelled like an ordinary one"));
     }
+    let spelling = Spelling::new(vocabulary);
     let entries = serde_json::to_vec(&spelling.entries()).map_err(|error| Error::Invalid(error.to_string()))?;
     let mut lines = "#version: 0.2\n".to_owned();
     for (left, right) in spelling.pairs().0 {

@@ -6,7 +6,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::spelled::{Entries, Index, Pairs, Spelled, Spelling};
+use super::spelled::{Entries, Index, Pairs, Spelled, Spelling, hidden};
 use super::{bad, bytes, in_file, layout, native, oniguruma, read_text};
 use crate::{Error, Result, Tokenizer, aside};
 
@@ -339,13 +339,13 @@ pub(super) fn obstacle(tokenizer: &Tokenizer) -> Option<String> {
     if let Err(reason) = oniguruma::spell(tokenizer.pattern()) {
         return Some(format!("its engine may read the pattern otherwise: {reason}"));
     }
-    if let Some(token) = Spelling::new(vocabulary).hidden() {
+    if let Some(token) = hidden(vocabulary) {
         return Some(format!("the special token {token:?} is spelled like an ordinary one"));
     }
-    let hidden = |token: &&(String, u32)| {
+    let is_hidden = |token: &&(String, u32)| {
         !vocabulary.is_ordinary(token.1) && bytes::from_text(&token.0).is_some_and(|bytes| bytes != token.0.as_bytes())
     };
-    let found = vocabulary.special().iter().find(hidden).filter(|_| vocabulary.whole_tokens());
+    let found = vocabulary.special().iter().find(is_hidden).filter(|_| vocabulary.whole_tokens());
     found
         .map(|(token, _)| format!("the special token {token:?} is the spelling of a pre-token, which would stay whole"))
 }

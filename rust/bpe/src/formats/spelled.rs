@@ -215,35 +215,38 @@ fn invalid<T>(reason: String) -> Result<T> {
     Err(Error::Vocabulary(reason))
 }
 
-/// The spellings of a vocabulary.
+/// The spellings of a vocabulary's ordinary tokens.
 pub struct Spelling<'v> {
     vocabulary: &'v Vocabulary,
-    /// Ordinary tokens in order of id.
-    ordinary: Vec<(u32, String)>,
+    /// All of them in order of id.
+    text: String,
+    /// That of `id` is `text[starts[id]..starts[id + 1]]`, empty where it is no ordinary token.
+    starts: Vec<usize>,
 }
 
 impl<'v> Spelling<'v> {
     /// Spells all ordinary tokens.
     pub fn new(vocabulary: &'v Vocabulary) -> Self {
-        let ordinary = vocabulary.tokens().filter(|(id, _)| vocabulary.is_ordinary(*id));
-        Self { vocabulary, ordinary: ordinary.map(|(id, token)| (id, bytes::to_text(token))).collect() }
+        let (mut text, mut starts) = (String::new(), vec![0]);
+        for id in 0..vocabulary.size() as u32 {
+            if let Some(token) = vocabulary.token(id).filter(|_| vocabulary.is_ordinary(id)) {
+                text.extend(bytes::to_text(token));
+            }
+            starts.push(text.len());
+        }
+        Self { vocabulary, text, starts }
     }
 
-    /// The id of the ordinary token that is spelled so.
-    fn id(&self, text: &str) -> Option<u32> {
-        self.vocabulary.ordinary_id(&bytes::from_text(text)?)
-    }
-
-    /// A special token that is spelled like an ordinary one of another id.
-    pub fn hidden(&self) -> Option<&'v str> {
-        let hidden = |(token, id): &&(String, u32)| self.id(token).is_some_and(|other| other != *id);
-        self.vocabulary.special().iter().find(hidden).map(|(token, _)| token.as_str())
+    fn of(&self, id: u32) -> &str {
+        &self.text[self.starts[id as usize]..self.starts[id as usize + 1]]
     }
 
     /// All tokens in order of id, special ones as they are, but for hidden ones.
     pub fn entries(&self) -> Entries<'_> {
-        let ordinary = self.ordinary.iter().map(|(id, text)| (Cow::Borrowed(text.as_str()), *id));
-        let special = self.vocabulary.special().iter().filter(|(token, _)| self.id(token).is_none());
+        let Self { vocabulary, .. } = self;
+        let ordinary = vocabulary.tokens().map(|(id, _)| id).filter(|id| vocabulary.is_ordinary(*id));
+        let ordinary = ordinary.map(|id| (Cow::Borrowed(self.of(id)), id));
+        let special = vocabulary.special().iter().filter(|(token, _)| spelled_so(vocabulary, token).is_none());
         let special = special.map(|(token, id)| (Cow::Borrowed(token.as_str()), *id));
         let mut entries: Vec<_> = ordinary.chain(special).collect();
         entries.sort_by_key(|(_, id)| *id);
@@ -252,10 +255,20 @@ impl<'v> Spelling<'v> {
 
     /// Merges in order of rank.
     pub fn pairs(&self) -> Pairs<'_> {
-        let at = |id: u32| self.ordinary.binary_search_by_key(&id, |(id, _)| *id);
-        let text = |id: u32| Cow::Borrowed(at(id).map_or("", |at| self.ordinary[at].1.as_str()));
+        let text = |id: u32| Cow::Borrowed(self.of(id));
         Pairs(self.vocabulary.merges().iter().map(|merge| (text(merge.left), text(merge.right))).collect())
     }
+}
+
+/// The id of the ordinary token that is spelled so.
+fn spelled_so(vocabulary: &Vocabulary, text: &str) -> Option<u32> {
+    vocabulary.ordinary_id(&bytes::from_text(text)?)
+}
+
+/// A special token that is spelled like an ordinary one of another id.
+pub fn hidden(vocabulary: &Vocabulary) -> Option<&str> {
+    let hidden = |(token, id): &&(String, u32)| spelled_so(vocabulary, token).is_some_and(|other| other != *id);
+    vocabulary.special().iter().find(hidden).map(|(token, _)| token.as_str())
 }
 
 /// Entries by their spelling, each of which must be there once.
