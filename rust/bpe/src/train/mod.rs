@@ -24,7 +24,7 @@ use crate::{Error, Job, Result, Stage, Vocabulary};
 use base::Base;
 use corpus::{Corpus, Slot};
 use followed::Followed;
-use sweep::on_each;
+use sweep::{Pool, on_each};
 use symbols::Symbols;
 
 /// A pair of adjacent symbols: 0 to 255 are the bytes, 256 + i is merge i.
@@ -110,15 +110,36 @@ impl<W: Words> Training<'_, W> {
 
     fn merge<S: Slot>(self) -> Result<Vec<Pair>> {
         let Self { words, base, wanted, options, job } = self;
-        let clock = job.clock();
-        let mut corpus = clock.timed(Step::Corpus, || Corpus::<S>::new(&words, options, job))?;
+        let corpus = job.clock().timed(Step::Corpus, || Corpus::<S>::new(&words, options, job))?;
         drop(words);
         // It lives as long as the call, so that a fork never meets half a pool. Without one, this thread does the work.
         let pool = match corpus.segments() {
             1 => None,
             segments => ThreadPoolBuilder::new().num_threads(segments).build().ok(),
         };
-        let (pool, floor) = (pool.as_ref(), options.min_frequency.max(1));
+        let rounds = || Rounds { corpus, base, wanted, options, pool: pool.as_ref(), job }.run();
+        match &pool {
+            // One of its own threads shares work faster than an outsider, who sleeps until it is done.
+            Some(pool) => pool.install(rounds),
+            None => rounds(),
+        }
+    }
+}
+
+/// Words in the form that they are merged in.
+struct Rounds<'t, S> {
+    corpus: Corpus<S>,
+    base: Option<Base>,
+    wanted: usize,
+    options: &'t TrainOptions,
+    pool: Pool<'t>,
+    job: &'t Job,
+}
+
+impl<S: Slot> Rounds<'_, S> {
+    fn run(self) -> Result<Vec<Pair>> {
+        let Self { mut corpus, base, wanted, options, pool, job } = self;
+        let (clock, floor) = (job.clock(), options.min_frequency.max(1));
         let max_length = options.max_token_length.unwrap_or(usize::MAX);
         let mut symbols = Symbols::bytes();
         let mut followed = match &base {
