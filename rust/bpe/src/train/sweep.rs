@@ -380,8 +380,10 @@ impl<S: Slot> Pairs<'_, S> {
     /// Moves the places of a pair before all others; how many these are, its count, and what all others' come to, or more
     /// than 64 bits can say.
     fn bring_forward(&mut self, pair: Pair, places: &mut [AtomicU32]) -> Result<(usize, u64, u64)> {
-        let (mut len, mut count, mut rest) = (0, 0, 0u64);
-        self.others.clear();
+        let (mut len, mut behind, mut count, mut rest) = (0, 0, 0, 0u64);
+        if self.others.len() < places.len() {
+            self.others.resize(places.len(), 0);
+        }
         for at in 0..places.len() {
             if at % CHECK == 0 {
                 self.job.check()?;
@@ -391,14 +393,16 @@ impl<S: Slot> Pairs<'_, S> {
             }
             let slot = *places[at].get_mut();
             let weight = self.corpus.weight(slot);
-            if self.corpus.pair_at(slot) == pair {
-                *places[len].get_mut() = slot;
-                len += 1;
-                count = add_counts(count, weight)?;
-            } else {
-                self.others.push(slot);
-                rest = rest.saturating_add(weight);
-            }
+            // Whether it is of the pair is no branch: where there are several, nobody could predict it.
+            let found = self.corpus.pair_at(slot);
+            let is_own = (found.0 ^ pair.0) | (found.1 ^ pair.1) == 0;
+            let own = weight * u64::from(is_own);
+            *places[len].get_mut() = slot;
+            self.others[behind] = slot;
+            len += usize::from(is_own);
+            behind += usize::from(!is_own);
+            count = add_counts(count, own)?;
+            rest = rest.saturating_add(weight - own);
         }
         places[len..].iter_mut().zip(&self.others).for_each(|(place, &slot)| *place.get_mut() = slot);
         Ok((len, count, rest))

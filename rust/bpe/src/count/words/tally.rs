@@ -2,6 +2,7 @@
 
 use super::{Key, Lookup, WordCounts, inline};
 use crate::count::runs::{Run, Spill};
+use crate::memory::prefetch;
 use crate::pretokenize::SPANS;
 use crate::{Error, Job, Result};
 
@@ -53,21 +54,30 @@ impl<'j> Tally<'j> {
     }
 
     /// Counts words that follow one another in a text once more each, up to [`SPANS`]: the start of the first, and all their
-    /// ends, which count from `base`. Which way a word goes is no branch: nobody could predict it.
+    /// ends, which count from `base`. Before the first is looked up, the lines for all of them are on their way.
     #[inline(always)]
     pub fn push(&mut self, text: &[u8], base: usize, start: usize, ends: &[usize]) {
-        let (seed, mut len, mut start) = (self.words.seed, self.len, base + start);
-        for end in ends.iter().map(|end| base + end) {
+        let (seed, mut start) = (self.words.seed, base + start);
+        let words = &mut self.waiting[self.len..][..ends.len()];
+        for (word, end) in words.iter_mut().zip(ends) {
+            let end = base + end;
             let (key, hash) = Key::of(text, start, end, seed);
-            let hot = &mut self.hot[hash as usize % HOT];
-            let is_hot = (hot.key.low ^ key.low) | (hot.key.high ^ key.high) == 0;
-            hot.count += u64::from(is_hot);
-            self.waiting[len] = Lookup { key, hash, start };
-            len += usize::from(!is_hot);
+            prefetch(&self.hot[hash as usize % HOT]);
+            *word = Lookup { key, hash, start };
             start = end;
         }
-        self.len = len;
-        if len > BATCH - SPANS {
+        let mut waiting = 0;
+        for at in 0..words.len() {
+            let word = words[at];
+            let hot = &mut self.hot[word.hash as usize % HOT];
+            // Which way a word goes is no branch: nobody could predict it.
+            let is_hot = (hot.key.low ^ word.key.low) | (hot.key.high ^ word.key.high) == 0;
+            hot.count += u64::from(is_hot);
+            words[waiting] = word;
+            waiting += usize::from(!is_hot);
+        }
+        self.len += waiting;
+        if self.len > BATCH - SPANS {
             self.flush(text);
         }
     }
