@@ -14,6 +14,7 @@ pub mod input;
 mod job;
 mod key;
 pub mod memory;
+mod ordered;
 pub mod pretokenize;
 pub mod reference;
 pub mod special;

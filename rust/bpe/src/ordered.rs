@@ -10,7 +10,7 @@ const WAITING: usize = 2;
 
 /// Takes items from `source`, works on them on several threads, and gives the results to `sink` in the order of the
 /// items. The first error in that order ends it all: what comes before it has reached the sink, nothing behind it has.
-pub fn ordered<I: Send, R: Send>(
+pub(crate) fn ordered<I: Send, R: Send>(
     threads: usize,
     mut source: impl FnMut() -> Result<Option<I>> + Send,
     work: impl Fn(I) -> Result<R> + Sync,
@@ -25,9 +25,11 @@ pub fn ordered<I: Send, R: Send>(
     let source = Mutex::new(Numbered { next: 0, ended: false, take: source });
     let queue = Queue { state: Mutex::default(), changed: Condvar::new(), most: WAITING * threads };
     let sink = Mutex::new(sink);
+    // In a function of its own, or the lock would be held until the item is worked on.
+    let next = || lock(&source).next();
     let worker = || {
         let _alarm = Alarm(&queue);
-        while let Some((number, item)) = lock(&source).next() {
+        while let Some((number, item)) = next() {
             if !queue.give(number, item.and_then(&work), &sink) {
                 break;
             }
@@ -152,6 +154,21 @@ mod tests {
             assert!(outcome.is_ok());
             assert_eq!(seen, (0..100).collect::<Vec<_>>());
         }
+    }
+
+    #[test]
+    fn threads_work_at_the_same_time() {
+        let (under_way, changed) = (Mutex::new(0), Condvar::new());
+        let mut items = 0..2;
+        let work = |item| {
+            *lock(&under_way) += 1;
+            changed.notify_all();
+            let patience = std::time::Duration::from_secs(60);
+            let alone = changed.wait_timeout_while(lock(&under_way), patience, |under_way| *under_way < 2);
+            assert!(!alone.unwrap().1.timed_out(), "nobody took the other item meanwhile");
+            Ok(item)
+        };
+        ordered(2, || Ok(items.next()), work, |result| result.map(drop)).unwrap();
     }
 
     #[test]

@@ -2,7 +2,6 @@
 //! moment goes on where it was: what it writes, and what it has to know for that, stand beside the target, and a file
 //! gets its name when it is whole.
 
-mod ordered;
 mod part;
 mod source;
 mod state;
@@ -17,10 +16,10 @@ use crate::aside::place;
 use crate::count::Counter;
 use crate::formats::token_file::{Dtype, sidecar};
 use crate::input::{self, InputOptions};
+use crate::ordered::ordered;
 use crate::special::SpecialTokens;
 use crate::tokenizer::{SpecialPolicy, Tokenizer};
 use crate::{Error, Job, Result, Stage};
-use ordered::ordered;
 use part::PartEncoder;
 use source::Sources;
 use writer::{Names, Writer};
