@@ -3,7 +3,7 @@
 mod counting;
 pub(crate) mod merge;
 pub(crate) mod pieces;
-mod ranges;
+pub(crate) mod ranges;
 pub(crate) mod records;
 pub(crate) mod runs;
 mod words;
@@ -49,8 +49,8 @@ impl Words for WordCounts {
     }
 }
 
-/// How much of a file one task reads and counts.
-const BLOCK: usize = 1 << 18;
+/// How much of a file one task reads and counts: it should not have left the nearer caches when it is counted.
+const BLOCK: usize = 1 << 16;
 
 /// How much text a custom pattern cuts between two checks of whether to stop.
 const CHECK: usize = 1 << 16;
