@@ -341,12 +341,3 @@ fn word_if_any(word: &mut Vec<u8>, words: &mut Words<'_>) -> Result<()> {
     }
     Ok(())
 }
-
-/// A private pool of threads.
-pub(crate) fn pool(threads: usize) -> Result<rayon::ThreadPool> {
-    rayon::ThreadPoolBuilder::new()
-        .num_threads(threads.max(1))
-        .thread_name(|index| format!("cs336-{index}"))
-        .build()
-        .map_err(|error| Error::Invalid(format!("cannot start {threads} threads: {error}; ask for fewer")))
-}

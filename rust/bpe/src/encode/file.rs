@@ -1,23 +1,28 @@
 //! A text file to a token file: `.npy` with a JSON sidecar, in bounded memory, on several threads.
 
-use std::fs::File;
-use std::io::{BufWriter, Read, Seek, SeekFrom, Write};
+use std::io::{Seek, SeekFrom, Write};
 use std::path::Path;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use rayon::prelude::*;
 use serde_json::json;
 
 use super::ids::{FileIds, Ids};
-use super::reserve;
 use crate::aside::{Aside, keep_both};
+use crate::count::Counter;
+use crate::count::pieces::Pieces;
+use crate::count::ranges::{FileRange, ranges};
 use crate::formats::token_file::{Dtype, HEADER, describe, header, sidecar};
+use crate::input::{self, Input};
+use crate::ordered::ordered;
 use crate::special::{Segment, SpecialTokens};
-use crate::tokenizer::{Policy, SpecialPolicy, Tokenizer, characters, pool};
-use crate::utf8::from_utf8;
+use crate::tokenizer::{Policy, SpecialPolicy, Tokenizer, characters};
 use crate::{Error, Job, Result, Stage};
 
-/// Text given to one thread at a time, in bytes.
-const BLOCK: usize = 1 << 20;
+/// About how much text is encoded at a time: it stays in the nearer caches from reading to writing its ids.
+const BLOCK: usize = 1 << 18;
+
+/// Less text is not worth another thread.
+const WORTH_A_THREAD: u64 = 1 << 20;
 
 /// How to encode a file.
 #[derive(Clone, Debug)]
@@ -60,35 +65,40 @@ impl Tokenizer {
                 return Err(Error::Invalid(format!("{path} would be written, {advice}")));
             }
         }
-        let input = File::open(source).map_err(Error::io("read", source))?;
-        let size = input.metadata().map_err(Error::io("read", source))?.len();
-        job.begin(Stage::Encode, size);
+        let size = input::size(source)?;
+        job.begin(Stage::Encode, size.unwrap_or(0));
         let mut data = Aside::new(target)?;
         let mut side = Aside::new(&sidecar(target))?;
-        let mut writer = BufWriter::with_capacity(1 << 20, data.file());
         let failed = |error| Error::io("write", target)(error);
-        writer.write_all(&[b' '; HEADER]).map_err(failed)?;
-        // More threads than blocks would only cost; of a pipe the size is not known.
-        let blocks = if size > 0 { size.div_ceil(BLOCK as u64) } else { u64::MAX };
-        let threads = options.threads.clamp(1, usize::try_from(blocks).unwrap_or(usize::MAX));
-        let mut blocks = Blocks {
-            tokenizer: self,
-            policy: self.policy(&options.policy)?,
-            pool: if threads > 1 { Some(pool(threads)?) } else { None },
+        data.file().write_all(&[b' '; HEADER]).map_err(failed)?;
+        // Of a pipe the size is not known.
+        let most = size.map_or(u64::MAX, |size| size.div_ceil(WORTH_A_THREAD));
+        let threads = options.threads.clamp(1, usize::try_from(most.max(1)).unwrap_or(usize::MAX));
+        let none = SpecialTokens::new::<&str>(&[])?;
+        let policy = self.policy(&options.policy)?;
+        let counter = Counter { pattern: self.pattern(), special: policy.finder().unwrap_or(&none), threads: 1, job };
+        let work = Work { tokenizer: self, policy: &policy, dtype, counter, buffers: Mutex::default() };
+        let mut written = Written { bytes: 0, characters: 0, tokens: 0, documents: 0, is_open: false };
+        let mut parts = parts(source, &work.counter)?;
+        ordered(
             threads,
-            source,
-            input,
-            buffer: Vec::new(),
-            characters: 0,
-            written: false,
-            stats: EncodeFileStats { bytes: 0, tokens: 0, documents: 0, dtype },
-        };
-        blocks.run(&mut writer, target, job)?;
-        let stats = blocks.stats;
-        writer.seek(SeekFrom::Start(0)).map_err(failed)?;
-        writer.write_all(&header(dtype, stats.tokens)).map_err(failed)?;
-        writer.flush().map_err(failed)?;
-        drop(writer);
+            || parts.next().transpose(),
+            |part| work.encode(&part),
+            |encoded| {
+                let encoded = encoded.map_err(|error| written.moved(error))?;
+                data.file().write_all(&encoded.ids.bytes).map_err(failed)?;
+                written.add(&encoded);
+                job.advance(encoded.progress);
+                Ok(())
+            },
+        )?;
+        drop(parts);
+        if written.bytes == 0 {
+            return Err(Error::EmptyCorpus { origin: input::display(source) });
+        }
+        let stats = written.stats(dtype);
+        data.file().seek(SeekFrom::Start(0)).map_err(failed)?;
+        data.file().write_all(&header(dtype, stats.tokens)).map_err(failed)?;
         let name = source.file_name().map(|name| name.to_string_lossy());
         let inputs = json!([{"name": name, "bytes": stats.bytes}]);
         let info = describe(self, dtype, stats.tokens, stats.documents, inputs);
@@ -102,112 +112,130 @@ fn same_file(one: &Path, other: &Path) -> bool {
     matches!((one.canonicalize(), other.canonicalize()), (Ok(one), Ok(other)) if one == other)
 }
 
-/// Reads, cuts where nothing changes, encodes the parts side by side, writes them in order.
-struct Blocks<'t> {
-    tokenizer: &'t Tokenizer,
-    policy: Policy<'t>,
-    pool: Option<rayon::ThreadPool>,
-    threads: usize,
-    source: &'t Path,
-    input: File,
-    buffer: Vec<u8>,
-    characters: u64,
-    /// Whether the document under way holds more than white space.
-    written: bool,
-    stats: EncodeFileStats,
+/// What can be encoded by itself.
+enum Part<'p> {
+    Range(FileRange<'p>),
+    Text(String),
 }
 
-impl Blocks<'_> {
-    fn run(&mut self, writer: &mut impl Write, target: &Path, job: &Job) -> Result<()> {
-        let mut wanted = BLOCK * self.threads;
-        loop {
-            job.check()?;
-            let more = wanted.saturating_sub(self.buffer.len());
-            reserve(&mut self.buffer, more, "a stretch of text that can't be cut")?;
-            let read = (&mut self.input).take(more as u64).read_to_end(&mut self.buffer);
-            let last = read.map_err(Error::io("read", self.source))? < more;
-            let taken = self.block(last, writer, target, job)?;
-            job.advance(taken as u64);
-            if last {
-                break;
+/// The parts of a file: ranges that threads read by themselves, or texts one after the other where that can't be.
+fn parts<'p>(
+    source: &'p Path,
+    counter: &Counter<'p>,
+) -> Result<Box<dyn Iterator<Item = Result<Part<'p>>> + Send + 'p>> {
+    // Where a custom pattern cuts shows only from the beginning on.
+    let named = counter.pattern.is_named();
+    let input = if named { Input::open(source, counter.job)? } else { Input::stream(source, counter.job)? };
+    Ok(match input {
+        Input::File(file, size) => {
+            Box::new(ranges(source, file, size, BLOCK as u64).map(|range| Ok(Part::Range(range))))
+        }
+        Input::Stream(reader) => Box::new(Pieces::new(counter, source, reader, BLOCK).map(|text| text.map(Part::Text))),
+    })
+}
+
+/// What the threads share.
+struct Work<'w> {
+    tokenizer: &'w Tokenizer,
+    policy: &'w Policy<'w>,
+    dtype: Dtype,
+    counter: Counter<'w>,
+    /// What ranges are read into, to be used again.
+    buffers: Mutex<Vec<Vec<u8>>>,
+}
+
+impl Work<'_> {
+    fn encode(&self, part: &Part<'_>) -> Result<Encoded> {
+        match part {
+            Part::Text(text) => self.encode_text(text, 0),
+            Part::Range(range) => {
+                let mut buffer = self.lock().pop().unwrap_or_default();
+                let encoded = self.encode_text(range.read(&self.counter, &mut buffer)?, range.len());
+                self.lock().push(buffer);
+                encoded
             }
-            // Where no cut was found the stretch is looked at again only when it has doubled.
-            wanted = (2 * self.buffer.len()).max(BLOCK * self.threads);
         }
-        self.stats.documents += u64::from(self.written);
-        if self.stats.bytes == 0 {
-            return Err(Error::EmptyCorpus { origin: self.source.display().to_string() });
-        }
-        Ok(())
     }
 
-    /// Encodes what is sure of the buffer and forgets it; returns how much that was.
-    fn block(&mut self, last: bool, writer: &mut impl Write, target: &Path, job: &Job) -> Result<usize> {
-        let buffer = std::mem::take(&mut self.buffer);
-        let text = match from_utf8(&buffer) {
-            Ok(text) => text,
-            Err(error) if error.error_len().is_none() && !last => {
-                std::str::from_utf8(&buffer[..error.valid_up_to()]).unwrap_or_default()
-            }
-            Err(error) => {
-                let (origin, at) = (self.source.display().to_string(), error.valid_up_to());
-                return Err(Error::NotUtf8 { origin, offset: self.stats.bytes + at as u64, byte: buffer[at] });
-            }
-        };
-        let mut cuts = vec![0];
-        let step = text.len().div_ceil(self.threads).max(1);
-        for part in 1..=self.threads {
-            let from = *cuts.last().unwrap_or(&0);
-            let cut = if last && part == self.threads { text.len() } else { self.cut(text, from, part * step) };
-            if cut > from {
-                cuts.push(cut);
-            }
-        }
-        let parts: Vec<&str> = cuts.windows(2).map(|cut| &text[cut[0]..cut[1]]).collect();
-        let dtype = self.stats.dtype;
-        let encode = |part: &&str| {
-            let mut ids = FileIds::new(dtype);
-            ids.expect(part.len())?;
-            self.tokenizer.encode_with(part.as_bytes(), &self.policy, &mut ids, job)?;
-            Ok(ids)
-        };
-        let encoded: Vec<Result<FileIds>> = match &self.pool {
-            Some(pool) => pool.install(|| parts.par_iter().map(encode).collect()),
-            None => parts.iter().map(encode).collect(),
-        };
-        for (part, ids) in parts.iter().zip(encoded) {
-            let ids = ids.map_err(|error| self.moved(error))?;
-            self.stats.tokens += ids.count() as u64;
-            self.finish_part(part, &ids.bytes, writer).map_err(Error::io("write", target))?;
-        }
-        let taken = *cuts.last().unwrap_or(&0);
-        self.buffer = buffer;
-        self.buffer.drain(..taken);
-        Ok(taken)
+    fn lock(&self) -> MutexGuard<'_, Vec<Vec<u8>>> {
+        self.buffers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The greatest place up to `limit` where cutting changes nothing, `from` if there is none.
-    fn cut(&self, text: &str, from: usize, limit: usize) -> usize {
-        let longest = self.policy.finder().map_or(0, SpecialTokens::longest);
-        // What stands at the end may go on.
-        let mut limit = limit.min(text.len().saturating_sub(longest.max(1)));
-        if self.tokenizer.pattern().is_named() {
-            while limit > from {
-                let cut = from + self.tokenizer.pattern().last_split(&text[from..], limit - from);
-                if cut <= from || !self.policy.finder().is_some_and(|finder| finder.straddles(text.as_bytes(), cut)) {
-                    return cut;
+    fn encode_text(&self, text: &str, progress: u64) -> Result<Encoded> {
+        let mut ids = FileIds::new(self.dtype);
+        self.tokenizer.encode_with(text.as_bytes(), self.policy, &mut ids, self.counter.job)?;
+        let characters = if self.policy.may_refuse() { characters(text.as_bytes()) } else { 0 };
+        let documents = Documents::of(text, self.policy.finder());
+        Ok(Encoded { ids, bytes: text.len() as u64, characters, documents, progress })
+    }
+}
+
+/// The ids of a part, and what there is to say about it.
+struct Encoded {
+    ids: FileIds,
+    bytes: u64,
+    /// Where somebody may want to know.
+    characters: u64,
+    documents: Documents,
+    progress: u64,
+}
+
+/// Which of the texts before, between and behind the special tokens of a part are not blank.
+struct Documents {
+    first: bool,
+    /// How many between two special tokens.
+    whole: u64,
+    /// Behind the last special token, if there is one.
+    last: Option<bool>,
+}
+
+impl Documents {
+    fn of(text: &str, finder: Option<&SpecialTokens>) -> Self {
+        let mut documents = Self { first: false, whole: 0, last: None };
+        let Some(finder) = finder else { return Self { first: !text.trim().is_empty(), ..documents } };
+        let mut start = 0;
+        for segment in finder.segments(text.as_bytes()) {
+            match segment {
+                Segment::Text(segment) => {
+                    let is_some = !text[start..start + segment.len()].trim().is_empty();
+                    start += segment.len();
+                    *documents.last.as_mut().unwrap_or(&mut documents.first) = is_some;
                 }
-                limit = cut - 1;
+                Segment::Special(index) => {
+                    start += finder.tokens()[index].len();
+                    documents.whole += u64::from(documents.last.replace(false) == Some(true));
+                }
             }
-            return from;
         }
-        // Any other pattern may look anywhere but across a special token.
-        let mut cut = from;
-        let Some(finder) = self.policy.finder() else { return from };
-        while let Some((_, _, end)) = finder.find(text.as_bytes(), cut).filter(|found| found.2 <= limit) {
-            cut = end;
+        documents
+    }
+}
+
+/// What has been written so far.
+struct Written {
+    bytes: u64,
+    characters: u64,
+    tokens: u64,
+    documents: u64,
+    /// Whether the document under way holds more than white space.
+    is_open: bool,
+}
+
+impl Written {
+    fn add(&mut self, encoded: &Encoded) {
+        let Encoded { ids, bytes, characters, documents, .. } = encoded;
+        self.tokens += ids.count() as u64;
+        self.bytes += bytes;
+        self.characters += characters;
+        self.is_open |= documents.first;
+        if let Some(last) = documents.last {
+            self.documents += u64::from(std::mem::replace(&mut self.is_open, last)) + documents.whole;
         }
-        cut
+    }
+
+    fn stats(self, dtype: Dtype) -> EncodeFileStats {
+        let documents = self.documents + u64::from(self.is_open);
+        EncodeFileStats { bytes: self.bytes, tokens: self.tokens, documents, dtype }
     }
 
     /// An error with its place in the file instead of in the part.
@@ -215,36 +243,10 @@ impl Blocks<'_> {
         match error {
             Error::DisallowedSpecial { token, byte_offset, char_offset } => Error::DisallowedSpecial {
                 token,
-                byte_offset: self.stats.bytes + byte_offset,
+                byte_offset: self.bytes + byte_offset,
                 char_offset: self.characters + char_offset,
             },
             other => other,
-        }
-    }
-
-    fn finish_part(&mut self, part: &str, bytes: &[u8], writer: &mut impl Write) -> std::io::Result<()> {
-        writer.write_all(bytes)?;
-        self.stats.bytes += part.len() as u64;
-        if self.policy.may_refuse() {
-            self.characters += characters(part.as_bytes());
-        }
-        self.count_documents(part);
-        Ok(())
-    }
-
-    fn count_documents(&mut self, part: &str) {
-        let not_blank = |bytes: &[u8]| std::str::from_utf8(bytes).is_ok_and(|text| !text.trim().is_empty());
-        let Some(finder) = self.policy.finder() else {
-            self.written |= not_blank(part.as_bytes());
-            return;
-        };
-        for segment in finder.segments(part.as_bytes()) {
-            match segment {
-                Segment::Text(text) => self.written = self.written || not_blank(text),
-                Segment::Special(_) => {
-                    self.stats.documents += u64::from(std::mem::take(&mut self.written));
-                }
-            }
         }
     }
 }
