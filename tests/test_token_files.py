@@ -70,6 +70,18 @@ def saved(path: Path) -> list[int]:
     return np.load(path).tolist()
 
 
+def test_encode_file_reads_what_is_compressed_and_what_can_be_read_only_once(
+    tokenizer: Tokenizer, tmp_path: Path
+) -> None:
+    packed, pipe = write(tmp_path / "a.txt.gz", [TEXT]), tmp_path / "pipe"
+    os.mkfifo(pipe)
+    with subprocess.Popen([sys.executable, "-c", f"open({str(pipe)!r}, 'w', encoding='utf-8').write({TEXT!r})"]):
+        for source in (packed, pipe):
+            stats = tokenizer.encode_file(source, tmp_path / "out.npy")
+            assert saved(tmp_path / "out.npy") == tokenizer.encode(TEXT)
+            assert stats.bytes == len(TEXT.encode())
+
+
 def test_all_kinds_of_inputs_keep_their_order(tokenizer: Tokenizer, tmp_path: Path) -> None:
     kinds = ["a.parquet", "b.txt", "c.jsonl", "d.txt.gz", "e.parquet", "f.jsonl.gz"]
     paths = [write(tmp_path / kind, [TEXT] if "txt" in kind else ROWS) for kind in kinds]

@@ -192,7 +192,8 @@ class Tokenizer(_bpe.Tokenizer):
     ) -> EncodeFileStats:
         """Write the ids of a UTF-8 text file as ``.npy`` and a JSON sidecar beside it. Both appear whole or not at all.
 
-        ``dtype`` is uint16 or uint32; without it, uint16 where all ids fit.
+        The file may be compressed by gzip or zstd, or be one that can be read only once, as a pipe. ``dtype`` is uint16
+        or uint32; without it, uint16 where all ids fit.
         """
         from pathlib import Path
 

@@ -160,6 +160,49 @@ fn a_file_is_encoded_as_its_text() {
 }
 
 #[test]
+fn documents_longer_than_what_is_read_at_a_time_are_counted_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let (source, target) = (folder.path().join("a.txt"), folder.path().join("a.npy"));
+    let (long, blank) = ("he said ".repeat(90_000), " \n".repeat(300_000));
+    for (text, documents) in [
+        (format!("{long}{END}{long}{long}"), 2),
+        (format!("{END}{blank}{END}{END}{long}{END}{blank}"), 1),
+        (format!("{blank}{long}{blank}{END}he{END}"), 2),
+        (blank.clone(), 0),
+    ] {
+        std::fs::write(&source, &text).unwrap();
+        for threads in [1, 3] {
+            let options = EncodeFileOptions { policy: SpecialPolicy::Token, dtype: None, threads };
+            let it = tokenizer(&[END], "gpt2");
+            let stats = it.encode_file(&source, &target, &options, &Job::default()).unwrap();
+            assert_eq!((stats.documents, stats.bytes), (documents, text.len() as u64));
+        }
+    }
+}
+
+#[test]
+fn an_error_far_into_a_file_says_where_it_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let (source, target) = (folder.path().join("a.txt"), folder.path().join("a.npy"));
+    let it = tokenizer(&[END], "gpt2");
+    let before = "hé said ".repeat(150_000);
+    for threads in [1, 3] {
+        let options = EncodeFileOptions { policy: SpecialPolicy::Error, dtype: None, threads };
+        let encode = || it.encode_file(&source, &target, &options, &Job::default()).unwrap_err();
+        std::fs::write(&source, format!("{before}{END}{before}{END}")).unwrap();
+        let (bytes, characters) = (before.len() as u64, before.chars().count() as u64);
+        let error = encode();
+        assert!(
+            matches!(error, Error::DisallowedSpecial { byte_offset, char_offset, .. } if (byte_offset, char_offset) == (bytes, characters)),
+            "{error}"
+        );
+        std::fs::write(&source, [before.as_bytes(), b"\xff", before.as_bytes(), b"\xff"].concat()).unwrap();
+        let error = encode();
+        assert!(matches!(error, Error::NotUtf8 { offset, byte: 0xff, .. } if offset == bytes), "{error}");
+    }
+}
+
+#[test]
 fn a_failed_file_leaves_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let (source, target) = (folder.path().join("a.txt"), folder.path().join("a.npy"));
