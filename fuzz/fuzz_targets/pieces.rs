@@ -18,7 +18,7 @@ fuzz_target!(|input: (Vec<(u8, u8)>, u8, Vec<Vec<u8>>, u8)| {
     let mut expected = Vec::new();
     tokenizer.encode(&whole, &policy, &mut expected).expect("any bytes can be encoded");
     assert_eq!(tokenizer.decode_bytes(&expected).expect("these are ids"), whole);
-    let mut ids = Vec::new();
+    let mut ids: Vec<u32> = Vec::new();
     let mut stream = tokenizer.stream(&policy).expect("a stream");
     for piece in &pieces {
         stream.push(piece, &mut ids, &job).expect("any piece can be encoded");
