@@ -104,6 +104,8 @@ def test_all_kinds_of_inputs_keep_their_order(tokenizer: Tokenizer, tmp_path: Pa
         ("a", 1),
         (f"a{END}", 0),
         (f"a{END}\n \n", 0),
+        (f"a{END}\u2028 \u3000", 0),  # of which the tokenizer has no token
+        (f"a{END}\u3000\u6f22", 1),
         (f"a{END}b", 1),
         ("a\n", 1),
         (" ", 1),

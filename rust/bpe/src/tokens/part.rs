@@ -116,7 +116,7 @@ impl PartEncoder<'_> {
     /// Some of a text. What follows its end depends on the parts before.
     fn text(&self, text: &str, last: bool, out: &mut Encoded) -> Result<()> {
         self.document(text, last, out)?;
-        (out.tail, out.closes) = (self.tail(&out.ids), last);
+        (out.tail, out.closes) = (self.tail(text, &out.ids), last);
         Ok(())
     }
 
@@ -125,21 +125,27 @@ impl PartEncoder<'_> {
         self.document(text, true, out)?;
         out.rows += 1;
         // An empty document has no end to be marked.
-        if out.ids.len() > first && self.tail(&out.ids[first..]) != Tail::Separated {
+        if out.ids.len() > first && self.tail(text, &out.ids[first..]) != Tail::Separated {
             out.separate(self.separator);
         }
         Ok(())
     }
 
-    fn tail(&self, ids: &[u32]) -> Tail {
+    /// How a text ends, given its ids. White space counts by its bytes, for a token may hold part of a character.
+    fn tail(&self, text: &str, ids: &[u32]) -> Tail {
         let Some(separator) = self.separator else { return Tail::Open };
-        let blank = |token: &[u8]| std::str::from_utf8(token).is_ok_and(|token| token.trim().is_empty());
-        let mut behind = ids.iter().rev().skip_while(|&&id| self.tokenizer.id_to_token(id).is_some_and(blank));
-        match behind.next() {
-            None => Tail::Blank,
-            Some(id) if *id == separator.id => Tail::Separated,
-            Some(_) => Tail::Open,
+        let mut blank = text.len() - text.trim_end().len();
+        for &id in ids.iter().rev() {
+            if id == separator.id {
+                return Tail::Separated;
+            }
+            let length = self.tokenizer.id_to_token(id).map_or(0, <[u8]>::len);
+            if length > blank {
+                return Tail::Open;
+            }
+            blank -= length;
         }
+        Tail::Blank
     }
 
     /// Adds the text of a document, or some of it.
