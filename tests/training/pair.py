@@ -3,13 +3,15 @@
 Reads requests, a JSON object a line: the keys `config`, `run` and `resume`, and what is to befall a process before a
 step, as {"stop": 3}: the first gets SIGTERM; "fail": the second raises an error; "kill": it gets SIGKILL; "poison": its
 losses are NaN from then on.
-Answers each with a JSON list of how the processes ended; one that was killed is not in it.
+Answers each with a JSON list of how the processes ended, and of how many models of DDP there were when they parted; one
+that was killed is not in it.
 
 It forks, so that torch is imported once for all: it must have computed nothing before.
 """
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import signal
@@ -22,9 +24,10 @@ import matplotlib.figure  # noqa: F401  what a run imports late is here before t
 import torch
 import torch._dynamo
 import torch._inductor
+import torch.distributed as dist
 import torch.distributed.fsdp
 import torch.distributed.tensor
-import torch.nn.parallel
+from torch.nn.parallel import DistributedDataParallel
 
 from cs336.training import load_config, train
 from cs336.training.loop import Run
@@ -54,11 +57,18 @@ def work(request: Request, rank: int, port: int) -> dict[str, Any]:
         return real(self, number)
 
     Run.step = step  # type: ignore[method-assign]
+    part, left = dist.destroy_process_group, []
+
+    def destroy() -> None:
+        left.append(sum(type(thing) is DistributedDataParallel for thing in gc.get_objects()))
+        part()
+
+    dist.destroy_process_group = destroy
     try:
         result = train(load_config(request["config"]), request["run"], resume=request.get("resume", False))
     except Exception as error:
-        return {"error": f"{type(error).__name__}: {error}"}
-    return {"step": result.step, "interrupted": result.interrupted, "valid_loss": result.valid_loss}
+        return {"error": f"{type(error).__name__}: {error}", "left": left}
+    return {"step": result.step, "interrupted": result.interrupted, "valid_loss": result.valid_loss, "left": left}
 
 
 def in_child(request: Request, rank: int, port: int, outcome: Path) -> int:

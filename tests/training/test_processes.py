@@ -138,6 +138,15 @@ def test_one_that_is_killed_ends_the_other(train_pair: Pair, plain: dict[str, An
     assert train(make_config(plain), tmp_path / "run", resume=True).step == 12
 
 
+@pytest.mark.parametrize("trouble", [{}, {"fail": 5}, {"poison": 6}])
+def test_ddp_is_gone_when_the_processes_part(
+    train_pair: Pair, plain: dict[str, Any], tmp_path: Path, trouble: dict[str, int]
+) -> None:
+    outcomes = train_pair(plain, tmp_path / "run", **trouble)
+    assert [outcome["left"] for outcome in outcomes] == [[0], [0]]
+    assert all(("error" in outcome) == bool(trouble) for outcome in outcomes)
+
+
 def test_a_mistake_is_raised_in_both_and_leaves_nothing(
     train_pair: Pair, plain: dict[str, Any], tmp_path: Path
 ) -> None:

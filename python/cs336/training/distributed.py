@@ -8,6 +8,7 @@ from __future__ import annotations
 import gc
 import inspect
 import os
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
@@ -74,7 +75,8 @@ def processes(device: str) -> Iterator[World]:
     """Joins the other processes that torchrun has started; alone, there is nothing to join.
 
     Where one process fails, it tells the others why, and they end with its reason instead of a broken connection. What
-    they trained together should be gone when this ends.
+    they train together must be gone when this ends, so it belongs into a function that is called in here: what its
+    frames hold goes with them, also where it fails.
     """
     size = int(os.environ.get("WORLD_SIZE", "1"))
     if size == 1:
@@ -107,12 +109,22 @@ def processes(device: str) -> Iterator[World]:
     try:
         yield world
     except BaseException as error:
+        _empty_frames(error)
         raise _told(error, world, store, key) from error
     finally:
         # DDP holds the group, too, and must go first: as the last to hold it, DDP waits for the group's thread and
         # keeps the interpreter's lock, for which that thread waits to let go of a tensor (seen in torch 2.11).
         gc.collect()
         dist.destroy_process_group()
+
+
+def _empty_frames(error: BaseException | None) -> None:
+    """Lets an error's traceback show where it was raised, but hold nothing that its frames held."""
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        traceback.clear_frames(error.__traceback__)
+        error = error.__cause__ or error.__context__
 
 
 def _told(error: BaseException, world: World, store: TCPStore, key: str) -> BaseException:

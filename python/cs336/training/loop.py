@@ -102,7 +102,8 @@ def train(
     """
     config = with_absolute_paths(config)
     folder = RunFolder(Path(run_dir))
-    with processes(config.training.device) as world:
+
+    def train_in(world: World) -> TrainResult:
         changes = world.from_first(lambda: check_folder(folder, config, resume, accept_changes))
         tokenizer = folder.tokenizer if resume else config.data.tokenizer
         # Everything is opened and checked before the folder is made, so that a mistake leaves nothing in the way.
@@ -111,9 +112,10 @@ def train(
             world.from_first(lambda: create_folder(folder, config))
         if ready is not None and world.is_first:
             ready()
-        result = run.go(accepted=changes)
-        del run  # before the processes part
-    return result
+        return run.go(accepted=changes)
+
+    with processes(config.training.device) as world:
+        return train_in(world)
 
 
 def say_nothing(row: Row) -> None:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from cs336.accounting import training_memory
 from cs336.training.config import RunConfig, with_absolute_paths
-from cs336.training.distributed import part_here, processes
+from cs336.training.distributed import World, part_here, processes
 from cs336.training.loop import Run, say_nothing
 from cs336.training.run import RunFolder
 
@@ -44,33 +44,35 @@ def rehearse(config: RunConfig) -> Rehearsal:
 
     Writes nothing. The second step is timed, because the first also prepares; on CUDA its peak of memory is measured.
     """
+    with TemporaryDirectory() as nowhere, processes(config.training.device) as world:
+        return _rehearse(with_absolute_paths(config), RunFolder(Path(nowhere)), world)
+
+
+def _rehearse(config: RunConfig, folder: RunFolder, world: World) -> Rehearsal:
     from torch.utils.flop_counter import FlopCounterMode
 
-    with TemporaryDirectory() as nowhere, processes(config.training.device) as world:
-        run = Run(with_absolute_paths(config), RunFolder(Path(nowhere)), config.data.tokenizer, world, say_nothing)
-        with FlopCounterMode(display=False) as counter:
-            run.step(1)
-        row = run.step(2)
-        weights = list(run.model.parameters())
-        remembered = [
-            value for optimizer in run.optimizers for state in optimizer.state.values() for value in state.values()
-        ]
-        kept = [part_here(t) for t in (*weights, *weights, *remembered) if isinstance(t, Tensor)]  # twice: gradients
-        on_cuda = run.device.type == "cuda"
-        found = Rehearsal(
-            device=str(run.device),
-            parameters=config.model.num_parameters(),
-            state_bytes=sum(tensor.numel() * tensor.element_size() for tensor in kept),
-            expected_bytes=expected_bytes(config, world.size),
-            peak_bytes=torch.cuda.max_memory_allocated(run.device) if on_cuda else None,
-            flops_per_step=counter.get_total_flops() * world.size,
-            tokens=config.training.steps * config.training.batch_size * config.model.context_length,
-            seconds_per_step=row["seconds"],
-            seconds=row["seconds"] * config.training.steps,
-            loss=row["loss"],
-        )
-        del run  # before the processes part
-    return found
+    run = Run(config, folder, config.data.tokenizer, world, say_nothing)
+    with FlopCounterMode(display=False) as counter:
+        run.step(1)
+    row = run.step(2)
+    weights = list(run.model.parameters())
+    remembered = [
+        value for optimizer in run.optimizers for state in optimizer.state.values() for value in state.values()
+    ]
+    kept = [part_here(t) for t in (*weights, *weights, *remembered) if isinstance(t, Tensor)]  # twice: gradients
+    on_cuda = run.device.type == "cuda"
+    return Rehearsal(
+        device=str(run.device),
+        parameters=config.model.num_parameters(),
+        state_bytes=sum(tensor.numel() * tensor.element_size() for tensor in kept),
+        expected_bytes=expected_bytes(config, world.size),
+        peak_bytes=torch.cuda.max_memory_allocated(run.device) if on_cuda else None,
+        flops_per_step=counter.get_total_flops() * world.size,
+        tokens=config.training.steps * config.training.batch_size * config.model.context_length,
+        seconds_per_step=row["seconds"],
+        seconds=row["seconds"] * config.training.steps,
+        loss=row["loss"],
+    )
 
 
 def expected_bytes(config: RunConfig, processes: int) -> int:
