@@ -5,8 +5,10 @@ import io
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
+from contextlib import nullcontext
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import torch.distributed as dist
 from runs import CLOCK, MODEL, assert_same_end, changed, rows_of
 
 from cs336.data import get_batch
@@ -31,6 +34,7 @@ from cs336.training import (
     train,
 )
 from cs336.training.config import RunConfig
+from cs336.training.distributed import processes
 from cs336.training.precision import LossScale
 from cs336.training.run import choose_device
 
@@ -172,6 +176,28 @@ def write_sidecar(path: Path, vocabulary_hash: str, special_tokens: dict[str, in
         "vocabulary_hash": vocabulary_hash, "documents": 1, "source": [], "special_tokens": special_tokens,
     }  # fmt: skip
     path.with_name(f"{path.name}.json").write_text(json.dumps(sidecar), encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("device", "fails", "destroyed"), [("cuda", False, 1), ("cuda", True, 0), ("cpu", False, 1), ("cpu", True, 1)]
+)
+def test_who_fails_does_not_wait_for_the_others_of_nccl(
+    monkeypatch: pytest.MonkeyPatch, device: str, fails: bool, destroyed: int
+) -> None:
+    calls: list[str] = []
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    about = {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    for name, value in about.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(torch.cuda, "set_device", lambda _: None)
+    monkeypatch.setattr(dist, "init_process_group", lambda backend, **_: calls.append(backend))
+    monkeypatch.setattr(dist, "destroy_process_group", lambda: calls.append("destroyed"))
+    with pytest.raises(ValueError, match="enough") if fails else nullcontext(), processes(device):
+        if fails:
+            raise ValueError("enough")
+    assert calls == ["nccl" if device == "cuda" else "gloo"] + ["destroyed"] * destroyed
 
 
 def test_tokens_of_two_tokenizers_are_refused_by_their_hashes(raw: dict[str, Any], tmp_path: Path) -> None:

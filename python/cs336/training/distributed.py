@@ -106,8 +106,10 @@ def processes(device: str) -> Iterator[World]:
         rank=world.rank,
         world_size=size,
     )
+    failed = True
     try:
         yield world
+        failed = False
     except BaseException as error:
         _empty_frames(error)
         raise _told(error, world, store, key) from error
@@ -115,7 +117,10 @@ def processes(device: str) -> Iterator[World]:
         # DDP holds the group, too, and must go first: as the last to hold it, DDP waits for the group's thread and
         # keeps the interpreter's lock, for which that thread waits to let go of a tensor (seen in torch 2.11).
         gc.collect()
-        dist.destroy_process_group()
+        # nccl's end waits for all processes. Where this one fails, the others may be waiting for it in the middle of a
+        # step, and its error would never be seen; so the group ends with the process then, by force.
+        if not (failed and on_cuda):
+            dist.destroy_process_group()
 
 
 def _empty_frames(error: BaseException | None) -> None:
