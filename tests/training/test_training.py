@@ -37,6 +37,7 @@ from cs336.training.config import RunConfig
 from cs336.training.distributed import processes
 from cs336.training.precision import LossScale
 from cs336.training.run import choose_device
+from cs336.training.state import HostCopy
 
 
 def test_accumulation_equals_the_large_batch(raw: dict[str, Any], tmp_path: Path) -> None:
@@ -296,6 +297,40 @@ def test_single_file_checkpoint_round_trip(tmp_path: Path) -> None:
         (tmp_path / "broken.pt").write_bytes(damaged)
         with pytest.raises(CheckpointError, match=r"broken\.pt"):
             load_checkpoint(tmp_path / "broken.pt", *make())
+
+
+def test_a_checkpoint_waits_for_the_device_of_its_tensors(monkeypatch: pytest.MonkeyPatch) -> None:
+    class OnSecondCard:
+        """Of a tensor on cuda:1, as much as a copy asks for."""
+
+        device = torch.device("cuda:1")
+
+        def detach(self) -> OnSecondCard:
+            return self
+
+    asked: list[torch.device | None] = []
+
+    class Stream:
+        def __init__(self, device: torch.device | None = None) -> None:
+            asked.append(device)
+
+        def record_event(self) -> Stream:
+            return self
+
+        def synchronize(self) -> None:
+            asked.append(None)
+
+    class Pinned:
+        def copy_(self, source: OnSecondCard, non_blocking: bool) -> Pinned:
+            return self
+
+    monkeypatch.setattr(torch, "empty_like", lambda *_, **__: Pinned())
+    monkeypatch.setattr(torch.cuda, "current_stream", Stream)
+    copy = HostCopy(keep=True)
+    tensor: Any = OnSecondCard()
+    copy(tensor)
+    copy.event()()
+    assert asked == [torch.device("cuda:1"), None]
 
 
 def test_configuration_round_trip_and_overrides(raw: dict[str, Any], tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ class HostCopy:
     def __init__(self, *, keep: bool) -> None:
         """Without ``keep``, takes part in gathering what FSDP has spread, and keeps nothing of it."""
         self.keep = keep
-        self._pinned = False
+        self._cuda: torch.device | None = None
 
     def __call__(self, tensor: Tensor) -> Tensor:
         """A copy that later changes of the tensor don't reach; on CUDA it is complete only after `wait`."""
@@ -31,15 +31,15 @@ class HostCopy:
             return tensor.new_empty(0)
         if tensor.device.type != "cuda":
             return tensor.to("cpu", copy=True)
-        self._pinned = True
+        self._cuda = tensor.device
         return torch.empty_like(tensor, device="cpu", pin_memory=True).copy_(tensor, non_blocking=True)
 
     def event(self) -> Callable[[], None]:
         """A function that waits until the copies made so far are complete."""
-        if not self._pinned:
+        if self._cuda is None:
             return lambda: None
-        event = torch.cuda.Event()  # type: ignore[no-untyped-call]
-        event.record()
+        # Of the tensors' device, which need not be the current one: cuda:1 in a process that has chosen none.
+        event: torch.cuda.Event = torch.cuda.current_stream(self._cuda).record_event()
         return event.synchronize
 
 
