@@ -18,9 +18,11 @@ import pytest
 import torch
 import torch.distributed as dist
 from runs import CLOCK, MODEL, assert_same_end, changed, rows_of
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from cs336.data import get_batch
 from cs336.errors import CheckpointError, ConfigError, DataError, NonFiniteLossError
+from cs336.nn import TransformerLM
 from cs336.optim import AdamW
 from cs336.training import (
     evaluate,
@@ -35,6 +37,7 @@ from cs336.training import (
 )
 from cs336.training.config import RunConfig
 from cs336.training.distributed import processes
+from cs336.training.evaluate import _losses
 from cs336.training.precision import LossScale
 from cs336.training.run import choose_device
 from cs336.training.state import HostCopy
@@ -239,6 +242,45 @@ def test_evaluation_at_another_context_length(raw: dict[str, Any], tmp_path: Pat
     assert last["valid_loss"] == evaluate(model, tokens, context_length=4, batch_size=4, batches=2).loss
     with pytest.raises(ConfigError, match=r"training\.eval_context_length is 9, .*8 tokens"):
         make_config(changed(raw, "training", eval_context_length=9))
+
+
+def test_evaluation_takes_no_more_at_once_than_a_step(
+    raw: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: dict[bool, list[int]] = {True: [], False: []}
+    forward = TransformerLM.forward
+
+    def noted(self: TransformerLM, ids: torch.Tensor, **more: Any) -> torch.Tensor:
+        seen[self.training].append(len(ids))
+        return forward(self, ids, **more)
+
+    monkeypatch.setattr(TransformerLM, "forward", noted)
+    raw = changed(changed(raw | {"model": MODEL}, "training", batch_size=8, steps=1), "optimizer", warmup_steps=0)
+    whole = train(make_config(raw), tmp_path / "whole")
+    assert seen == {True: [8], False: [8, 8]}
+    seen[True], seen[False] = [], []
+    parts = train(make_config(changed(raw, "training", grad_accumulation=4)), tmp_path / "parts")
+    assert seen == {True: [2] * 4, False: [2] * 8}
+    assert parts.valid_loss == pytest.approx(whole.valid_loss, rel=1e-4)  # the same sequences
+
+
+def test_evaluation_copies_some_logits_at_a_time() -> None:
+    logits = torch.randn(2500, 40, generator=torch.Generator().manual_seed(0)).bfloat16()
+    targets = torch.arange(2500) % 40
+    largest = 0
+
+    class Watch(TorchDispatchMode):
+        def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            nonlocal largest
+            out = func(*args, **(kwargs or {}))
+            if isinstance(out, torch.Tensor) and out.dtype == torch.float32:
+                largest = max(largest, out.numel())
+            return out
+
+    with Watch():
+        losses = _losses(logits, targets)
+    assert largest <= 1024 * 40
+    assert torch.equal(losses, torch.nn.functional.cross_entropy(logits.float(), targets, reduction="none"))
 
 
 @pytest.mark.parametrize("order", ["random", "epochs"])

@@ -46,12 +46,13 @@ def command(
         raise ConfigError(
             f"--context-length {context_length} is more than the model sees: {config.model.context_length}"
         )
+    parts = config.training.grad_accumulation  # as in training
     result = evaluate(
         model,
         file.tokens,
         context_length=context_length or trained_at,
-        batch_size=config.training.batch_size,
-        batches=None if whole else config.training.eval_batches,
+        batch_size=config.training.batch_size // parts,
+        batches=None if whole else config.training.eval_batches * parts,
         tokenizer=tokenizer,
         device=choose_device(device),
         document_end=find_document_end(config.data, tokenizer, [file]),

@@ -72,7 +72,7 @@ def evaluate(
     for (inputs, targets), counts in _share(source, world):
         with autocast(torch.device(device), dtype):
             logits = model(inputs, **mask_of(inputs, document_end))
-        losses = torch.nn.functional.cross_entropy(logits.float().flatten(0, 1), targets.flatten(), reduction="none")
+        losses = _losses(logits.flatten(0, 1), targets.flatten())
         if not counts:
             continue
         losses = losses.cpu().double()  # MPS has no 64 bits
@@ -87,6 +87,13 @@ def evaluate(
     loss = nats / count
     bits = text_nats / text_bytes / math.log(2) if text_bytes else None
     return EvalResult(loss, math.exp(min(loss, 700.0)), bits, int(count), context_length, document_end is not None)
+
+
+def _losses(logits: Tensor, targets: Tensor, *, rows: int = 1024) -> Tensor:
+    """Of each row, in float32; some rows at a time, so that no such copies of all logits stand beside them."""
+    slices = [slice(start, start + rows) for start in range(0, len(targets), rows)]
+    nats = torch.nn.functional.cross_entropy
+    return torch.cat([nats(logits[part].float(), targets[part], reduction="none") for part in slices])
 
 
 def mask_of(inputs: Tensor, document_end: int | None) -> dict[str, Tensor]:

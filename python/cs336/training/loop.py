@@ -463,12 +463,13 @@ class Run:
             return
         training = self.config.training
         started = time.perf_counter()
+        parts = training.grad_accumulation * self.world.size  # as a step has them, so that one fits where a step does
         result: EvalResult = evaluate(
             self.model,
             self.valid_file.tokens,
             context_length=training.eval_context_length or self.config.model.context_length,
-            batch_size=training.batch_size,
-            batches=training.eval_batches,
+            batch_size=training.batch_size // parts,
+            batches=training.eval_batches * parts,
             tokenizer=self.tokenizer,
             device=self.device,
             dtype=self.dtype,
