@@ -38,7 +38,7 @@ from cs336.training import (
 from cs336.training.config import RunConfig
 from cs336.training.distributed import processes
 from cs336.training.evaluate import _losses
-from cs336.training.precision import LossScale
+from cs336.training.precision import LossScale, set_up_torch
 from cs336.training.run import choose_device
 from cs336.training.state import HostCopy
 
@@ -339,6 +339,14 @@ def test_single_file_checkpoint_round_trip(tmp_path: Path) -> None:
         (tmp_path / "broken.pt").write_bytes(damaged)
         with pytest.raises(CheckpointError, match=r"broken\.pt"):
             load_checkpoint(tmp_path / "broken.pt", *make())
+
+
+def test_a_card_that_is_named_is_the_current_one(raw: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    chosen: list[torch.device] = []
+    monkeypatch.setattr(torch.cuda, "set_device", chosen.append)
+    for name in ("cpu", "cuda", "cuda:1"):
+        set_up_torch(make_config(raw).training, torch.device(name))
+    assert chosen == [torch.device("cuda:1")]
 
 
 def test_a_checkpoint_waits_for_the_device_of_its_tensors(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -30,6 +30,8 @@ def set_up_torch(training: TrainingConfig, device: torch.device) -> None:
     if training.dtype == "tf32" and device.type != "cuda":
         raise ConfigError(f"training.dtype tf32 is a mode of CUDA devices, and this is {device}; use float32")
     keep_freed_memory(device)
+    if device.type == "cuda" and device.index is not None:
+        torch.cuda.set_device(device)  # so that pinned memory and meters of memory, which name none, are of this one
     torch.set_float32_matmul_precision("high" if training.dtype == "tf32" else "highest")
     if training.deterministic:
         # Read by cuBLAS when it starts; without it, torch refuses deterministic matrix products.
