@@ -31,6 +31,7 @@ from cs336.training import (
     load_run,
     loop,
     make_config,
+    rehearse,
     save_checkpoint,
     to_toml,
     train,
@@ -339,6 +340,14 @@ def test_single_file_checkpoint_round_trip(tmp_path: Path) -> None:
         (tmp_path / "broken.pt").write_bytes(damaged)
         with pytest.raises(CheckpointError, match=r"broken\.pt"):
             load_checkpoint(tmp_path / "broken.pt", *make())
+
+
+def test_a_dry_run_does_not_time_the_compiler(raw: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    seconds = {1: 5.0, 2: 60.0, 3: 0.5}  # counting operations; compiling; a step
+    monkeypatch.setattr(loop.Run, "step", lambda _, step: {"seconds": seconds[step], "loss": float(step)})
+    monkeypatch.setattr(torch, "compile", lambda model: model)
+    found = rehearse(make_config(changed(raw, "training", compile=True)))
+    assert (found.seconds_per_step, found.seconds, found.loss) == (0.5, 6.0, 2.0)
 
 
 def test_a_card_that_is_named_is_the_current_one(raw: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -43,6 +43,7 @@ def rehearse(config: RunConfig) -> Rehearsal:
     """Takes two steps on the run's own data and forgets them: what is wrong shows at once, and what it will cost.
 
     Writes nothing. The second step is timed, because the first also prepares; on CUDA its peak of memory is measured.
+    With training.compile it is the third, because what counts operations keeps the compiler away from the first.
     """
     with TemporaryDirectory() as nowhere, processes(config.training.device) as world:
         return _rehearse(with_absolute_paths(config), RunFolder(Path(nowhere)), world)
@@ -54,13 +55,16 @@ def _rehearse(config: RunConfig, folder: RunFolder, world: World) -> Rehearsal:
     run = Run(config, folder, config.data.tokenizer, world, say_nothing)
     with FlopCounterMode(display=False) as counter:
         run.step(1)
-    row = run.step(2)
+    on_cuda = run.device.type == "cuda"
+    if on_cuda:
+        torch.cuda.reset_peak_memory_stats(run.device)
+    second = run.step(2)
+    timed = run.step(3) if config.training.compile else second
     weights = list(run.model.parameters())
     remembered = [
         value for optimizer in run.optimizers for state in optimizer.state.values() for value in state.values()
     ]
     kept = [part_here(t) for t in (*weights, *weights, *remembered) if isinstance(t, Tensor)]  # twice: gradients
-    on_cuda = run.device.type == "cuda"
     return Rehearsal(
         device=str(run.device),
         parameters=config.model.num_parameters(),
@@ -69,9 +73,9 @@ def _rehearse(config: RunConfig, folder: RunFolder, world: World) -> Rehearsal:
         peak_bytes=torch.cuda.max_memory_allocated(run.device) if on_cuda else None,
         flops_per_step=counter.get_total_flops() * world.size,
         tokens=config.training.steps * config.training.batch_size * config.model.context_length,
-        seconds_per_step=row["seconds"],
-        seconds=row["seconds"] * config.training.steps,
-        loss=row["loss"],
+        seconds_per_step=timed["seconds"],
+        seconds=timed["seconds"] * config.training.steps,
+        loss=second["loss"],
     )
 
 
