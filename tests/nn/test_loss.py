@@ -81,6 +81,19 @@ def test_under_autocast_the_product_is_narrow_and_the_loss_wide(dtype: torch.dty
         torch.testing.assert_close(gradient, other, rtol=0.05, atol=0.01)
 
 
+def test_float16_has_room_for_the_gradient_of_a_frequent_token() -> None:
+    generator = torch.Generator().manual_seed(0)
+    hidden, weight = torch.randn(50_000, 8, generator=generator), torch.randn(64, 8, generator=generator) / 8
+    hidden[:, 0] = 4.0  # a feature that is always on,
+    targets = torch.randint(64, (50_000,), generator=generator)
+    targets[:25_000] = 3  # and a token that is half of all: their sum in one chunk would be 100,000
+    weight.requires_grad_()
+    with torch.autocast("cpu", torch.float16):
+        chunked_cross_entropy(hidden, weight, targets).backward()
+    (wanted,) = torch.autograd.grad(cross_entropy(hidden @ weight.T, targets), weight)
+    torch.testing.assert_close(weight.grad, wanted, rtol=1e-2, atol=1e-3)
+
+
 def test_gradients_of_a_part_or_of_nothing() -> None:
     hidden, weight, targets = case(torch.float64)
     both = gradients(chunked_cross_entropy(hidden, weight, targets), hidden, weight)

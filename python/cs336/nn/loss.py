@@ -18,6 +18,11 @@ IGNORED = -100
 CHUNK = {"cpu": 8_000_000, "cuda": 2**27}
 
 
+# A chunk's gradient of the weight is a sum over its rows before it is divided by their number, and no loss scale
+# reaches it. In float16, which ends at 65,504, there is room for so many rows with hidden states up to 16.
+FLOAT16_ROWS = 4096
+
+
 def chunked_cross_entropy(
     hidden: Tensor, weight: Tensor, targets: Tensor, *, rows: int | None = None, multiple: int | None = None
 ) -> Tensor:
@@ -43,9 +48,11 @@ def chunked_cross_entropy(
     if targets.numel() == 0:
         raise ValueError("the mean over no targets has no value; give at least one")
     kind = hidden.device.type
-    rows = rows or max(1, CHUNK.get(kind, CHUNK["cpu"]) // weight.shape[0])
-    multiple = multiple or (64 if kind == "cuda" else 1)
     narrow = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else hidden.dtype
+    if rows is None:
+        rows = max(1, CHUNK.get(kind, CHUNK["cpu"]) // weight.shape[0])
+        rows = min(rows, FLOAT16_ROWS) if narrow == torch.float16 else rows
+    multiple = multiple or (64 if kind == "cuda" else 1)
     with torch.autocast(kind, enabled=False):
         loss: Tensor = _ChunkedCrossEntropy.apply(
             hidden.flatten(0, -2), weight, targets.flatten(), rows, multiple, narrow
