@@ -48,7 +48,7 @@ def said_once() -> Iterator[None]:
 @click.option("--resume", type=PATH, help="The folder of a run to go on with; its configuration is in it.")
 @click.option("--accept-changes", is_flag=True, help="With --resume: go on with other values, given as options.")
 @click.option(
-    "--dry-run", is_flag=True, help="Print what would be done, take two steps to see what they cost; write nothing."
+    "--dry-run", is_flag=True, help="Print what would be done, take a few steps to see what they cost; write nothing."
 )
 @click.option("--deterministic", is_flag=True, help="Only kernels that give the same bits every time.")
 @json_option
@@ -118,7 +118,7 @@ def command(
 
 
 def show_rehearsal(config: RunConfig, *, as_json: bool) -> None:
-    """Prints the resolved configuration, and what two steps of it have shown."""
+    """Prints the resolved configuration, and what a few steps of it have shown."""
     found = dataclasses.asdict(rehearse(config))
     if not is_first_process():
         return

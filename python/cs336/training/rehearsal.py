@@ -1,4 +1,4 @@
-"""A run in two steps that leave nothing behind: what is wrong with it, and what it will cost."""
+"""A run in a few steps that leave nothing behind: what is wrong with it, and what it will cost."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from cs336.training.run import RunFolder
 
 @dataclass(frozen=True)
 class Rehearsal:
-    """What a run will take, judged by two steps of it."""
+    """What a run will take, judged by a few steps of it."""
 
     device: str
     parameters: int
@@ -40,7 +40,7 @@ class Rehearsal:
 
 
 def rehearse(config: RunConfig) -> Rehearsal:
-    """Takes two steps on the run's own data and forgets them: what is wrong shows at once, and what it will cost.
+    """Takes a few steps on the run's own data and forgets them: what is wrong shows at once, and what it will cost.
 
     Writes nothing. The second step is timed, because the first also prepares; on CUDA its peak of memory is measured.
     With training.compile it is the third, because what counts operations keeps the compiler away from the first.
