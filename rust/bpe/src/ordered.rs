@@ -8,6 +8,15 @@ use crate::{Error, Result};
 /// How many results may wait for an earlier one, for each thread.
 const WAITING: usize = 2;
 
+/// Below this many bytes of text for each, threads cost more than they bring.
+const WORTH_A_THREAD: u64 = 1 << 20;
+
+/// How many of the threads that may be used so much text is worth; as many as may be where nobody knows how much it is.
+pub(crate) fn worth_threads(most: usize, text: Option<u64>) -> usize {
+    let worth = text.map_or(u64::MAX, |bytes| bytes.div_ceil(WORTH_A_THREAD).max(1));
+    most.clamp(1, usize::try_from(worth).unwrap_or(usize::MAX))
+}
+
 /// Takes items from `source`, works on them on several threads, and gives the results to `sink` in the order of the
 /// items. The first error in that order ends it all: what comes before it has reached the sink, nothing behind it has.
 pub(crate) fn ordered<I: Send, R: Send>(

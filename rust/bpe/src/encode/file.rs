@@ -13,16 +13,13 @@ use crate::count::pieces::Pieces;
 use crate::count::ranges::{FileRange, ranges};
 use crate::formats::token_file::{Dtype, HEADER, describe, header, sidecar};
 use crate::input::{self, Input};
-use crate::ordered::ordered;
+use crate::ordered::{ordered, worth_threads};
 use crate::special::{Segment, SpecialTokens};
 use crate::tokenizer::{Policy, SpecialPolicy, Tokenizer, characters};
 use crate::{Error, Job, Result, Stage};
 
 /// About how much text is encoded at a time: it stays in the nearer caches from reading to writing its ids.
 const BLOCK: usize = 1 << 18;
-
-/// Less text is not worth another thread.
-const WORTH_A_THREAD: u64 = 1 << 20;
 
 /// How to encode a file.
 #[derive(Clone, Debug)]
@@ -71,9 +68,6 @@ impl Tokenizer {
         let mut side = Aside::new(&sidecar(target))?;
         let failed = |error| Error::io("write", target)(error);
         data.file().write_all(&[b' '; HEADER]).map_err(failed)?;
-        // Of a pipe the size is not known.
-        let most = size.map_or(u64::MAX, |size| size.div_ceil(WORTH_A_THREAD));
-        let threads = options.threads.clamp(1, usize::try_from(most.max(1)).unwrap_or(usize::MAX));
         let none = SpecialTokens::new::<&str>(&[])?;
         let policy = self.policy(&options.policy)?;
         let counter = Counter { pattern: self.pattern(), special: policy.finder().unwrap_or(&none), threads: 1, job };
@@ -81,7 +75,7 @@ impl Tokenizer {
         let mut written = Written { bytes: 0, characters: 0, tokens: 0, documents: 0, is_open: false };
         let mut parts = parts(source, &work.counter)?;
         ordered(
-            threads,
+            worth_threads(options.threads, size),
             || parts.next().transpose(),
             |part| work.encode(&part),
             |encoded| {
@@ -92,7 +86,6 @@ impl Tokenizer {
                 Ok(())
             },
         )?;
-        drop(parts);
         if written.bytes == 0 {
             return Err(Error::EmptyCorpus { origin: input::display(source) });
         }

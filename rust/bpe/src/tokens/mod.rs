@@ -16,7 +16,7 @@ use crate::aside::place;
 use crate::count::Counter;
 use crate::formats::token_file::{Dtype, sidecar};
 use crate::input::{self, InputOptions};
-use crate::ordered::ordered;
+use crate::ordered::{ordered, worth_threads};
 use crate::special::SpecialTokens;
 use crate::tokenizer::{SpecialPolicy, Tokenizer};
 use crate::{Error, Job, Result, Stage};
@@ -26,9 +26,6 @@ use writer::{Names, Writer};
 
 pub use source::{DocumentSource, NoDocuments};
 pub use state::Totals;
-
-/// Below this many bytes of input for each, threads cost more than they bring.
-const WORTH_A_THREAD: u64 = 1 << 20;
 
 /// What is put between documents.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -113,8 +110,7 @@ impl Tokenizer {
         let column = &options.input.text_column;
         let encoder =
             PartEncoder { tokenizer: self, policy, separator: options.separator.as_ref(), text_column: column, job };
-        let most = total.map_or(u64::MAX, |total| total.div_ceil(WORTH_A_THREAD));
-        let threads = options.threads.clamp(1, usize::try_from(most.max(1)).unwrap_or(usize::MAX));
+        let threads = worth_threads(options.threads, total);
         let outcome = ordered(threads, || sources.next_part(), |part| encoder.encode(part), |part| writer.add(part));
         if let Err(error) = outcome {
             // What can be redone in a moment is not worth leaving files behind; but who stops a run wants to go on.
