@@ -12,6 +12,9 @@ use crate::{Error, Result};
 /// How far behind its end a range first looks for a place to cut.
 const AHEAD: u64 = 4096;
 
+/// How many bytes are searched for a cut before it is asked whether to stop.
+const STRETCH: usize = 1 << 20;
+
 /// A range of a file. It holds the text from the first cut at or after `start` to the first at or after `end`, so that
 /// neighbours meet without knowing of each other.
 pub struct FileRange<'p> {
@@ -35,6 +38,18 @@ pub fn ranges(path: &Path, file: File, size: u64, block: u64) -> impl Iterator<I
     })
 }
 
+/// The first place in `from..to` where the text can be cut.
+fn first_cut(counter: &Counter<'_>, bytes: &[u8], from: usize, to: usize) -> Result<Option<usize>> {
+    for stretch in (from..to).step_by(STRETCH) {
+        counter.job.check()?;
+        let can_cut = |&at: &usize| counter.pattern.splits_at(bytes, at) && !counter.special.straddles(bytes, at);
+        if let Some(cut) = (stretch..to.min(stretch + STRETCH)).find(can_cut) {
+            return Ok(Some(cut));
+        }
+    }
+    Ok(None)
+}
+
 impl FileRange<'_> {
     /// How many bytes of the file it stands for.
     pub fn len(&self) -> u64 {
@@ -48,6 +63,8 @@ impl FileRange<'_> {
         let base = self.start.saturating_sub(context);
         let mut ahead = AHEAD.max(2 * context);
         let mut filled = 0;
+        // From where on a cut that ends the range is looked for.
+        let mut ends_from = (self.end - base) as usize;
         loop {
             let until = self.size.min(self.end + ahead);
             filled = read_between((self.path, &self.file), buffer, filled, base, until)?;
@@ -55,18 +72,17 @@ impl FileRange<'_> {
             // A file that has become shorter ends where it ends.
             let whole = until == self.size || base + (filled as u64) < until;
             let known = if whole { filled } else { filled - context as usize };
-            let cut = |from: u64, to: usize| {
-                ((from - base) as usize..to)
-                    .find(|&at| counter.pattern.splits_at(bytes, at) && !counter.special.straddles(bytes, at))
-            };
             let last = filled.min((self.end - base) as usize);
-            let Some(first) = (if self.start == 0 { Some(0) } else { cut(self.start, last) }) else { return Ok("") };
-            let end = if self.end == self.size { None } else { cut(self.end, known) };
-            match end.or(whole.then_some(filled)) {
-                Some(end) => return self.text(&buffer[first..end], base + first as u64),
-                // Doubling keeps the searches of a text without any place to cut linear in its length.
-                None => ahead = (ahead * 2).max(self.len()),
+            let start = (self.start - base) as usize;
+            let first = if self.start == 0 { Some(0) } else { first_cut(counter, bytes, start, last)? };
+            let Some(first) = first else { return Ok("") };
+            let end = if self.end == self.size { None } else { first_cut(counter, bytes, ends_from, known)? };
+            if let Some(end) = end.or(whole.then_some(filled)) {
+                return self.text(&buffer[first..end], base + first as u64);
             }
+            ends_from = known.max(ends_from);
+            // Doubling keeps the number of reads small where there is no place to cut.
+            ahead = (ahead * 2).max(self.len());
         }
     }
 

@@ -207,6 +207,10 @@ impl Pattern {
 
 /// The character that starts at `position`, none where no whole one does.
 fn character_at(text: &[u8], position: usize) -> Option<char> {
+    // What most characters are can be seen at once.
+    if let Some(byte) = text.get(position).filter(|byte| byte.is_ascii()) {
+        return Some(char::from(*byte));
+    }
     let ahead = &text[position..text.len().min(position + 4)];
     ahead.utf8_chunks().next()?.valid().chars().next()
 }
