@@ -51,7 +51,7 @@ class Job:
     compile: bool
     nanogpt: Path | None
     settings: dict[str, str]
-    """More keys of our configuration, as `training.loss`."""
+    """More keys of our optimizer or training, as `training.loss`."""
 
 
 def cs336(job: Job, model: ModelConfig, folder: Path) -> Step:
@@ -59,7 +59,7 @@ def cs336(job: Job, model: ModelConfig, folder: Path) -> Step:
     import numpy as np
 
     from cs336.config import parse_value
-    from cs336.training import make_config
+    from cs336.training import DataConfig, OptimizerConfig, RunConfig, TrainingConfig
     from cs336.training.distributed import World
     from cs336.training.loop import Run, say_nothing
     from cs336.training.run import RunFolder
@@ -67,8 +67,6 @@ def cs336(job: Job, model: ModelConfig, folder: Path) -> Step:
     tokens = np.random.default_rng(0).integers(0, model.vocab_size, size=1_000_000)
     np.save(folder / "train.npy", tokens.astype(np.uint16))
     sections: dict[str, dict[str, Any]] = {
-        "model": dataclasses.asdict(model),
-        "data": {"train": str(folder / "train.npy")},
         "optimizer": {"lr": LEARNING_RATE, "betas": BETAS, "weight_decay": WEIGHT_DECAY, "grad_clip": 1.0},
         "training": {
             "steps": 1_000_000,
@@ -81,7 +79,13 @@ def cs336(job: Job, model: ModelConfig, folder: Path) -> Step:
     for key, value in job.settings.items():
         section, _, name = key.partition(".")
         sections[section][name.replace("-", "_")] = parse_value(value)
-    run = Run(make_config(sections), RunFolder(folder / "run"), None, World(), say_nothing)
+    config = RunConfig(
+        model=model,
+        data=DataConfig(train=str(folder / "train.npy")),
+        optimizer=OptimizerConfig(**sections["optimizer"]),
+        training=TrainingConfig(**sections["training"]),
+    )
+    run = Run(config, RunFolder(folder / "run"), None, World(), say_nothing)
     numbers = iter(range(1, 1_000_000))
     return lambda: run.step(next(numbers))
 
@@ -213,7 +217,7 @@ def peak_megabytes() -> float:
 
 
 def measure(job: Job, contenders: list[str], rounds: int, steps: int) -> Iterator[Result]:
-    """Every contender once a round; the first round prepares and does not count."""
+    """Every contender once a round, after two steps that prepare."""
     context = multiprocessing.get_context("spawn")
     pipes: dict[str, Connection] = {}
     processes = []
@@ -224,12 +228,15 @@ def measure(job: Job, contenders: list[str], rounds: int, steps: int) -> Iterato
         theirs.close()
     times: dict[str, list[float]] = {contender: [] for contender in contenders}
     memory: dict[str, float] = {}
-    for number in range(rounds + 1):
+    for pipe in pipes.values():
+        pipe.send(2)
+    for pipe in pipes.values():  # all at once, since compilers take minutes
+        pipe.recv()
+    for _ in range(rounds):
         for contender, pipe in pipes.items():
-            pipe.send(steps if number else 2)
+            pipe.send(steps)
             taken, memory[contender] = pipe.recv()
-            if number:
-                times[contender].append(taken / steps)
+            times[contender].append(taken / steps)
     for pipe, process in zip(pipes.values(), processes, strict=True):
         pipe.send(0)
         process.join()
@@ -309,7 +316,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--dtype", default="float32", choices=["float32", "tf32", "bfloat16", "float16"])
     parser.add_argument("--nanogpt", type=Path, help="a checkout of karpathy/nanoGPT, or its model.py")
     parser.add_argument("--contender", action="append", choices=list(CONTENDERS), help="only these, besides cs336")
-    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="of our configuration")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="of our optimizer or training")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--steps", type=int, default=3, help="a round")
     parser.add_argument("--json", action="store_true", help="print JSON instead of the table")

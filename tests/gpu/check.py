@@ -149,15 +149,16 @@ def running(config: RunConfig, folder: Path) -> Iterator[Run]:
 
 
 def losses_of(bench: Bench, config: RunConfig, steps: int) -> list[float]:
-    """The losses of the first steps, up to one that float16 leaves out because its gradient did not fit."""
-    losses = []
+    """Of the first steps the losses and the gradients' norms, up to a step that float16 leaves out: its gradient did
+    not fit."""
+    found = []
     with running(config, bench.folder / "none") as run:
         for step in range(1, steps + 1):
             row = run.step(step)
-            losses.append(row["loss"])
+            found += [row["loss"]] if row["grad_norm"] is None else [row["loss"], row["grad_norm"]]
             if row["grad_norm"] is None:
                 break
-    return losses
+    return found
 
 
 def difference(mine: list[float], theirs: list[float]) -> float:
@@ -419,10 +420,14 @@ def run_check(name: str, check: Check, bench: Bench) -> Row:
     return Row(name, status, time.perf_counter() - started, text, figures)
 
 
-def run_all(bench: Bench | None, budget: float, say: Callable[[str], None] = print) -> list[Row]:
-    """All rows; without a bench, and when the time is up, they are skipped."""
+def run_all(
+    bench: Bench | None, budget: float, say: Callable[[str], None] = print, only: list[str] | None = None
+) -> list[Row]:
+    """All rows, or some; without a bench, and when the time is up, they are skipped."""
     started, rows = time.perf_counter(), []
     for name, check in CHECKS.items():
+        if only and name not in only:
+            continue
         if bench is None:
             rows.append(Row(name, "skipped", 0.0, "no CUDA device"))
         elif time.perf_counter() - started > budget:
@@ -453,6 +458,7 @@ def main(words: list[str] | None = None) -> int:
     parser.add_argument("--wheel", type=Path, help="a wheel of cs336 to take")
     parser.add_argument("--json", type=Path, help="where to write the figures, too")
     parser.add_argument("--budget", type=float, default=330, help="seconds after which no row is begun")
+    parser.add_argument("--only", action="append", choices=list(CHECKS), help="this row, and others named so")
     parser.add_argument("--small", action="store_true", help="tiny shapes")
     for hidden in ("--child", "--run", "--folder", "--kill-at"):
         parser.add_argument(hidden, help=argparse.SUPPRESS)
@@ -469,7 +475,7 @@ def main(words: list[str] | None = None) -> int:
     with tempfile.TemporaryDirectory() as folder:
         there = options.device == "cpu" or torch.cuda.is_available()
         bench = Bench(options.device, Path(folder), options.small or options.device == "cpu") if there else None
-        rows = run_all(bench, options.budget, lambda text: print(text, flush=True))
+        rows = run_all(bench, options.budget, lambda text: print(text, flush=True), options.only)
     print(f"\n{table(rows)}")
     if options.json is not None:
         figures = [vars(row) for row in rows]

@@ -50,13 +50,13 @@ def befall(request: Request, step: int, rank: int) -> None:
 def work(request: Request, rank: int, port: int) -> dict[str, Any]:
     os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": "2",
                    "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}  # fmt: skip
-    real = Run.step
+    real = Run.advance
 
-    def step(self: Run, number: int) -> dict[str, Any]:
+    def advance(self: Run, number: int) -> list[dict[str, Any]]:
         befall(request, number, rank)
         return real(self, number)
 
-    Run.step = step  # type: ignore[method-assign]
+    Run.advance = advance  # type: ignore[method-assign]
     part, left = dist.destroy_process_group, []
 
     def destroy() -> None:

@@ -86,20 +86,32 @@ def test_it_learns(raw: dict[str, Any], tmp_path: Path) -> None:
     assert everything.bits_per_byte is None
 
 
+@pytest.mark.parametrize("holds_back", [False, True])
 def test_a_bad_loss_stops_before_the_weights(
-    raw: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    raw: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, holds_back: bool
 ) -> None:
-    calls, plain = [], loop.Run._loss
+    seen: list[torch.Tensor] = []
+    runs: list[loop.Run] = []
+    plain = loop.Run._loss
+
+    def weights_of(run: loop.Run) -> torch.Tensor:
+        return torch.cat([weight.detach().flatten() for weight in run.model.parameters()])
 
     def poisoned(self: loop.Run, inputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-        calls.append(None)
+        seen.append(weights_of(self))
+        runs.append(self)
         loss = plain(self, inputs, targets)
-        return loss * float("nan") if len(calls) == 6 else loss
+        return loss * float("nan") if len(seen) == 6 else loss
 
     monkeypatch.setattr(loop.Run, "_loss", poisoned)
+    monkeypatch.setattr(loop, "can_hold_back", lambda optimizers, device: holds_back)
     config = make_config(raw)
     with pytest.raises(NonFiniteLossError, match=r"step 6: .*bad-batch-00000006\.json.*step-00000004"):
         train(config, tmp_path / "run")
+    assert len(seen) == (7 if holds_back else 6)  # one that does not wait is at the next step already
+    assert not torch.equal(seen[4], seen[5])
+    for later in [*seen[6:], weights_of(runs[-1])]:
+        assert torch.equal(later, seen[5])
     assert [row["step"] for row in rows_of(tmp_path / "run") if "loss" in row] == [1, 2, 3, 4, 5]
     bad = json.loads((tmp_path / "run/bad-batch-00000006.json").read_text("utf-8"))
     tokens = np.load(raw["data"]["train"])
@@ -107,6 +119,16 @@ def test_a_bad_loss_stops_before_the_weights(
     assert [place["file"] for place in bad["sequences"]] == [raw["data"]["train"]] * 4
     found = np.stack([tokens[place["first_token"] :][:8] for place in bad["sequences"]])
     assert found.tolist() == inputs.tolist()
+
+
+def test_a_run_that_does_not_wait_for_each_step_is_the_same(
+    raw: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = make_config(raw)
+    train(config, tmp_path / "waits")
+    monkeypatch.setattr(loop, "can_hold_back", lambda optimizers, device: True)
+    train(config, tmp_path / "does-not")
+    assert_same_end(tmp_path / "waits", tmp_path / "does-not")
 
 
 def test_float16_steps_over_gradients_that_overflow(

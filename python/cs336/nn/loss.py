@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib.util
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -13,10 +15,9 @@ __all__ = ["IGNORED", "chunked_cross_entropy"]
 IGNORED = -100
 """A target that counts in neither the sum nor the number of rows, as in PyTorch's own loss."""
 
-# Logits at once: on the CPU a few caches full, and no more than malloc keeps for the next chunk; on a graphics card
-# enough to keep it busy.
-CHUNK = {"cpu": 8_000_000, "cuda": 2**27}
-
+# Bytes of logits at once: on the CPU a few caches full, and no more than malloc keeps for the next chunk; on a graphics
+# card enough to keep it busy, and to add up the gradient of the weight seldom.
+CHUNK = {"cpu": 32_000_000, "cuda": 2**30}
 
 # A chunk's gradient of the weight is a sum over its rows before it is divided by their number, and no loss scale
 # reaches it. In float16, which ends at 65,504, there is room for so many rows with hidden states up to 16.
@@ -24,7 +25,12 @@ FLOAT16_ROWS = 4096
 
 
 def chunked_cross_entropy(
-    hidden: Tensor, weight: Tensor, targets: Tensor, *, rows: int | None = None, multiple: int | None = None
+    hidden: Tensor,
+    weight: Tensor,
+    targets: Tensor,
+    *,
+    rows: int | None = None,
+    multiple: int | None = None,
 ) -> Tensor:
     """cross_entropy(hidden @ weight^T, targets), as a scalar, in float32 or wider.
 
@@ -50,14 +56,50 @@ def chunked_cross_entropy(
     kind = hidden.device.type
     narrow = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else hidden.dtype
     if rows is None:
-        rows = max(1, CHUNK.get(kind, CHUNK["cpu"]) // weight.shape[0])
-        rows = min(rows, FLOAT16_ROWS) if narrow == torch.float16 else rows
+        rows = chunk_rows(kind, weight.shape[0], narrow)
     multiple = multiple or (64 if kind == "cuda" else 1)
     with torch.autocast(kind, enabled=False):
         loss: Tensor = _ChunkedCrossEntropy.apply(
             hidden.flatten(0, -2), weight, targets.flatten(), rows, multiple, narrow
         )
     return loss
+
+
+def chunk_rows(kind: str, vocab: int, dtype: torch.dtype) -> int:
+    """Rows of a chunk; on CUDA a power of two, so that those of usual batches are alike, and of sizes products like."""
+    number = dtype.itemsize if kind == "cuda" else 4  # elsewhere logits are made float32
+    rows = max(1, CHUNK.get(kind, CHUNK["cpu"]) // (number * vocab))
+    rows = 1 << rows.bit_length() - 1 if kind == "cuda" else rows
+    return min(rows, FLOAT16_ROWS) if dtype == torch.float16 else rows
+
+
+SoftmaxGradient = Callable[[Tensor, Tensor, int], tuple[Tensor, Tensor]]
+
+
+def softmax_gradient(logits_RV: Tensor, targets_R1: Tensor, vocab: int) -> tuple[Tensor, Tensor]:
+    """The losses of rows, (R, 1), and the gradient of their sum, (R, V'), of the logits' type: probabilities - 1 at the
+    target.
+
+    Columns from `vocab` on are no entries, and their gradient is 0. The logits may be overwritten.
+    """
+    narrow = logits_RV.dtype
+    logits_RV = logits_RV.to(torch.promote_types(narrow, torch.float32))
+    logits_RV[:, vocab:] = -torch.inf
+    log_probabilities_RV = torch.log_softmax(logits_RV, dim=-1)
+    del logits_RV  # its memory serves the next chunk
+    losses_R1 = -log_probabilities_RV.gather(1, targets_R1)
+    gradient_RV = log_probabilities_RV.exp_()
+    gradient_RV.scatter_add_(1, targets_R1, gradient_RV.new_full(targets_R1.shape, -1.0))
+    return losses_R1, gradient_RV.to(narrow)
+
+
+def fastest_softmax_gradient(kind: str, dtype: torch.dtype) -> SoftmaxGradient:
+    """The function above, or its kernel where there is one."""
+    if kind == "cuda" and dtype.itemsize <= 4 and importlib.util.find_spec("triton") is not None:
+        from cs336.nn import loss_triton  # what PyTorch's builds for CUDA bring with them; it takes a second to import
+
+        return loss_triton.softmax_gradient
+    return softmax_gradient
 
 
 class _ChunkedCrossEntropy(torch.autograd.Function):
@@ -82,22 +124,15 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
         targets_1 = targets.masked_fill(~counts, 0).long()[:, None]
         # Where a row does not count, zeros are read: it then adds nothing to the gradient of the weight.
         read = hidden.masked_fill(~counts[:, None], 0).to(dtype)
+        softmax_gradient = fastest_softmax_gradient(hidden.device.type, dtype)
         total = torch.zeros((), dtype=wide, device=hidden.device)
         for start in range(0, len(targets), rows):
             at = slice(start, start + rows)
             hidden_RD, target_R1 = read[at], targets_1[at]
-            logits_RV = (hidden_RD @ weight_VD.T).to(wide)
-            if padding:
-                logits_RV[:, vocab:] = -torch.inf
-            log_probabilities_RV = torch.log_softmax(logits_RV, dim=-1)
-            del logits_RV  # its memory serves the next chunk
-            total -= (log_probabilities_RV.gather(1, target_R1).squeeze(1) * counts[at]).sum()
+            losses_R1, grad_RV = softmax_gradient(hidden_RD @ weight_VD.T, target_R1, vocab)
+            total += (losses_R1.squeeze(1) * counts[at]).sum()
             if hidden_grad is None:
                 continue
-            # d loss / d logits = probabilities - 1 at the target.
-            grad_RV = log_probabilities_RV.exp_()
-            grad_RV.scatter_add_(1, target_R1, grad_RV.new_full(target_R1.shape, -1.0))
-            grad_RV = grad_RV.to(dtype)
             hidden_grad[at] = grad_RV @ weight_VD
             weight_grad = _add_product(weight_grad, grad_RV.T, hidden_RD, wide)
         if hidden_grad is not None and weight_grad is not None:
@@ -114,10 +149,13 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
 
 
 def _add_product(total: Tensor | None, a: Tensor, b: Tensor, dtype: torch.dtype) -> Tensor:
-    """total + a @ b of this type, in place if all are of it; None is 0."""
+    """total + a @ b of this type, in place where there is a product for it; None is 0."""
     if total is None:
         return (a @ b).to(dtype)
-    if a.dtype != dtype:
-        return total.add_(a @ b)
-    torch.addmm(total, a, b, out=total)  # not addmm_, which counters of FLOPs do not know
+    if a.dtype == dtype:
+        torch.addmm(total, a, b, out=total)  # not addmm_, which counters of FLOPs do not know
+    elif a.device.type == "cuda" and hasattr(torch.ops.aten.addmm, "dtype_out"):  # since torch 2.8
+        torch.ops.aten.addmm.dtype_out(total, a, b, dtype, out=total)
+    else:
+        total.add_(a @ b)
     return total

@@ -103,8 +103,10 @@ def _turn(x: Tensor, turns: Tensor) -> Tensor:
     """
     pairs = x.view(*x.shape[:-1], x.shape[-1] // 2, 2)
     if torch.compiler.is_compiling():
-        (even, odd), (cos, sin) = pairs.unbind(-1), turns.unbind(-1)
-        return torch.stack((even * cos - odd * sin, even * sin + odd * cos), dim=-1).flatten(-2)
+        # With both numbers of a pair side by side, forward and backward: pairs taken apart and stacked again would have
+        # a gradient that is written five times as slowly.
+        cos, sin = turns[..., :1], turns[..., 1:]
+        return (pairs * cos + pairs.flip(-1) * torch.cat((-sin, sin), dim=-1)).flatten(-2)
     if any(stride % 2 for stride in pairs.stride()[:-1]) or pairs.stride(-1) != 1 or pairs.storage_offset() % 2:
         pairs = pairs.contiguous()  # or a pair is no complex number's place in memory
     return torch.view_as_real(torch.view_as_complex(pairs) * torch.view_as_complex(turns)).flatten(-2)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -34,7 +35,8 @@ class TransformerLM(nn.Module):
     not in the state dict; one in a loaded state dict must equal the token embeddings.
 
     With `activation_checkpointing` set, a layer keeps its input only for the backward pass, which computes the rest
-    again (Chen et al. 2016); dropout draws the same numbers then.
+    again (Chen et al. 2016); dropout draws the same numbers then. `loss_of_head` makes the loss of hidden states, the
+    head's weight and targets; for the compiler, `cs336.training.compiled` puts another in its place.
 
     Letters in names: B batch, T tokens, D d_model, V vocabulary.
     """
@@ -58,6 +60,8 @@ class TransformerLM(nn.Module):
             None if config.tie_embeddings else Linear(config.d_model, config.vocab_size, False, device, dtype)
         )
         self.activation_checkpointing = False
+        self.narrow_stream = False
+        self.loss_of_head: Callable[[Tensor, Tensor, Tensor], Tensor] = chunked_cross_entropy
         self.register_load_state_dict_pre_hook(_accept_tied_head)  # type: ignore[no-untyped-call]  # torch's
         self.reset_parameters()
 
@@ -132,6 +136,9 @@ class TransformerLM(nn.Module):
         if (table := self.position_embeddings) is not None:
             x_BTD = x_BTD + (table.weight[: token_ids_BT.shape[-1]] if positions is None else table(positions))
         x_BTD = self.dropout(x_BTD)
+        kind = x_BTD.device.type
+        if self.narrow_stream and torch.is_autocast_enabled(kind):
+            x_BTD = x_BTD.to(torch.get_autocast_dtype(kind))
         values = SharedValues() if self.config.value_residual else None
         for index, layer in enumerate(self.layers):
             shared = None if values is None else values.mix if index else values.keep
@@ -145,7 +152,7 @@ class TransformerLM(nn.Module):
         x_BTD = self.ln_final(x_BTD)
         head = self.token_embeddings if self.lm_head is None else self.lm_head
         if targets_BT is not None:
-            return chunked_cross_entropy(x_BTD, head.weight, targets_BT)
+            return self.loss_of_head(x_BTD, head.weight, targets_BT)
         return F.linear(x_BTD, head.weight)
 
     def new_cache(self, batch_size: int = 1, dtype: torch.dtype | None = None) -> KeyValueCache:

@@ -48,7 +48,7 @@ class AdamW(Optimizer):
         super()._update_all([parameter for parameter in parameters if not self._has_kernel(parameter)], group)
         for t, alike in _by_step([(parameter, self._next_state(parameter)) for parameter in kernel]).items():
             weights, states = zip(*alike, strict=True)
-            _fused_adamw(weights, states, t, group)
+            _fused_adamw(weights, states, t, group, self.found_inf)
 
     def _has_kernel(self, parameter: Tensor) -> bool:
         if self.fused is None:
@@ -88,7 +88,13 @@ def _by_step(parameters: list[Remembered]) -> dict[int, list[Remembered]]:
     return apart
 
 
-def _fused_adamw(weights: Sequence[Tensor], states: Sequence[dict[str, Any]], t: int, group: dict[str, Any]) -> None:
+def _fused_adamw(
+    weights: Sequence[Tensor],
+    states: Sequence[dict[str, Any]],
+    t: int,
+    group: dict[str, Any],
+    found_inf: Tensor | None,
+) -> None:
     """All updates of step t in one call, as from ``torch.optim.AdamW(fused=True)``, which would import its compiler."""
     beta1, beta2 = group["betas"]
     step = torch.full((), float(t), device=weights[0].device)
@@ -106,6 +112,7 @@ def _fused_adamw(weights: Sequence[Tensor], states: Sequence[dict[str, Any]], t:
         eps=group["eps"],
         amsgrad=False,
         maximize=False,
+        found_inf=found_inf,
     )
 
 

@@ -20,6 +20,12 @@ class Optimizer(_Torchs):
     first of them is called, which takes seconds. Nothing here is compiled, so they stand here without that.
     """
 
+    found_inf: Tensor | None = None
+    """Where this is 1, a fused kernel that knows it leaves weights and memory as they are. It stands beside the
+    weights, and may be the outcome of work that the device has not done yet. The name is torch's, for its scaling of
+    gradients.
+    """
+
     add_param_group = inspect.unwrap(_Torchs.add_param_group)
     load_state_dict = inspect.unwrap(_Torchs.load_state_dict)
     state_dict = inspect.unwrap(_Torchs.state_dict)

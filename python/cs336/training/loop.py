@@ -25,6 +25,7 @@ from cs336.errors import ConfigError, DataError, NonFiniteLossError
 from cs336.files import remove_leftovers, sync, whole_file
 from cs336.nn import TransformerLM, cross_entropy
 from cs336.optim import SGD, AdamW, Muon, clip_grad_norm, constant_schedule, cosine_schedule, wsd_schedule
+from cs336.optim.optimizer import Optimizer
 from cs336.training.checkpoint import (
     Snapshot,
     checkpoints,
@@ -34,6 +35,7 @@ from cs336.training.checkpoint import (
     write_checkpoint,
     write_weights,
 )
+from cs336.training.compiled import compiled
 from cs336.training.config import OptimizerConfig, RunConfig, with_absolute_paths
 from cs336.training.distributed import World, accumulating, parallel, processes, whole
 from cs336.training.evaluate import EvalResult, evaluate, mask_of
@@ -122,6 +124,20 @@ def say_nothing(row: Row) -> None:
     """A report for nobody."""
 
 
+@dataclass(frozen=True)
+class Begun:
+    """A step that the device may still be at."""
+
+    step: int
+    draw: Draw
+    started: float
+    sums: Tensor
+    """Loss, gradient's norm and whether one was told to stop, added up over the processes; on the device."""
+    numbers: Tensor
+    """The same on the CPU, after `wait`."""
+    wait: Callable[[], None]
+
+
 class Run:
     """One process's part of a run."""
 
@@ -159,12 +175,15 @@ class Run:
         self.model.activation_checkpointing = training.activation_checkpointing
         self.wrapped = parallel(self.model, world, training.parallel, self.device)
         self.optimizers = make_optimizers(self.model, config.optimizer)
-        self.forward = torch.compile(self.wrapped) if training.compile else self.wrapped
+        self.forward = compiled(self.wrapped, self.model) if training.compile else self.wrapped
         if not world.is_first:
             seed_everything(training.seed + world.rank)  # dropout of its own
         self.scale = LossScale(self.dtype)
         self.position = self.sampler.beginning
         self.upcoming: tuple[int, Draw, Tensor] | None = None
+        self.holds_back = can_hold_back(self.optimizers, self.device) and not self.scale.active
+        self.under_way: Begun | None = None
+        self.settled = 0.0  # when the numbers of a step were last known
         self.best = math.inf
         self.writer = BackgroundWriter()
         self.sinks: list[Sink] = []
@@ -203,11 +222,14 @@ class Run:
                 stack.callback(sink.close)
             while step < training.steps and not self.stopping:
                 step += 1
-                self._log(self.step(step))
+                self._log_all(self.advance(step))
                 self.writer.check()
                 # Asked once a step, so that what stops the loop is also what saves.
                 self.stopping |= self.stop.is_set() and self.world.size == 1
-                if step == training.steps or self.stopping or step % training.checkpoint_every == 0:
+                saving = step == training.steps or self.stopping or step % training.checkpoint_every == 0
+                if saving or self._evaluation_is_due(step):
+                    self._log_all(self.catch_up())
+                if saving:
                     self._save(step)
                 if self._evaluation_is_due(step):
                     self._evaluate(step)
@@ -241,36 +263,85 @@ class Run:
 
     def step(self, step: int) -> Row:
         """One optimizer step on the sequences that the sampler draws for it; gives its row of the log."""
-        training, optimizer = self.config.training, self.config.optimizer
+        (row,) = self.advance(step) + self.catch_up()
+        return row
+
+    def advance(self, step: int) -> list[Row]:
+        """A step that need not be over when this returns; gives the rows of those that are.
+
+        No weight may move before loss and gradient are known to be finite. Where the optimizer's kernel can look for
+        itself (`can_hold_back`), the CPU does not wait to know them, too: it asks for a step's numbers when the device
+        is at the next one already, so that the device always has work.
+        """
+        begun = self._begin(step)
+        if not self.holds_back:
+            row, accepted = self._settle(begun)
+            self._update(begun, accepted)
+            return [row]
+        rows = self.catch_up()
+        self._update(begun, True)
+        self.under_way = begun
+        return rows
+
+    def catch_up(self) -> list[Row]:
+        """Waits for the step under way, if there is one; gives its row."""
+        begun, self.under_way = self.under_way, None
+        return [] if begun is None else [self._settle(begun)[0]]
+
+    def _begin(self, step: int) -> Begun:
+        """Gradients of a step; all that is asked of the device, and nothing waited for."""
         started = time.perf_counter()
         draw, windows = self._take(step)
         loss = self._forward_and_backward(windows)
         self.scale.unscale(p.grad for p in self.model.parameters() if p.grad is not None)
-        norm = whole(clip_grad_norm(self.model.parameters(), optimizer.grad_clip or math.inf))
-        if step < training.steps:
+        norm = whole(clip_grad_norm(self.model.parameters(), self.config.optimizer.grad_clip or math.inf))
+        # The mean over all processes; together they learn whether one was told to stop.
+        sums = self.world.sum(torch.stack([loss, norm.to(loss), loss.new_full((), self.stop.is_set())]))
+        copy = HostCopy(keep=True)
+        begun = Begun(step, draw, started, sums, copy(sums), copy.event())
+        if step < self.config.training.steps:
             self.upcoming = self._load(step + 1, draw.position)  # while the device computes
-        loss_value, norm_value = self._agree(loss, norm)
-        accepted = self._accept(step, loss_value, norm_value, draw)
+        return begun
+
+    def _update(self, begun: Begun, accepted: bool) -> None:
+        """The optimizer's part of a step, which its kernels leave out if they find that the numbers are not finite."""
+        found_inf = (~begun.sums[:2].isfinite().all()).float() if self.holds_back else None
         for each in self.optimizers:
             for group in each.param_groups:
-                group["lr"] = learning_rate(step, group["peak_lr"], optimizer, training.steps)
+                group["lr"] = self._learning_rate(begun.step, group["peak_lr"])
+            each.found_inf = found_inf
             if accepted:
                 each.step()
             each.zero_grad(set_to_none=True)
-        self.position = draw.position
-        seconds = time.perf_counter() - started
-        tokens = training.batch_size * self.config.model.context_length
+        self.position = begun.draw.position
+
+    def _settle(self, begun: Begun) -> tuple[Row, bool]:
+        """Waits for a step's numbers; gives its row and whether it is taken. NonFiniteLossError if none can be right.
+
+        This is the only place in a step where the CPU waits for the device.
+        """
+        begun.wait()
+        loss_sum, norm_sum, told = begun.numbers.tolist()
+        loss, norm = loss_sum / self.world.size, norm_sum / self.world.size
+        self.stopping |= told > 0
+        accepted = self._accept(begun.step, loss, norm, begun.draw)
+        now = time.perf_counter()
+        seconds, self.settled = now - max(begun.started, self.settled), now
+        tokens = self.config.training.batch_size * self.config.model.context_length
         row = {
-            "step": step,
-            "tokens": sum(draw.position) * self.config.model.context_length,
-            "loss": loss_value,
-            "lr": learning_rate(step, optimizer.lr, optimizer, training.steps),
-            "grad_norm": norm_value if accepted else None,
+            "step": begun.step,
+            "tokens": sum(begun.draw.position) * self.config.model.context_length,
+            "loss": loss,
+            "lr": self._learning_rate(begun.step, self.config.optimizer.lr),
+            "grad_norm": norm if accepted else None,
             "seconds": seconds,
             "tokens_per_second": tokens / seconds,
             "mfu": self._mfu(tokens / seconds),
         }
-        return row | ({"loss_scale": self.scale.value} if self.scale.active else {})
+        return row | ({"loss_scale": self.scale.value} if self.scale.active else {}), accepted
+
+    def _learning_rate(self, step: int, peak: float) -> float:
+        return learning_rate(step, peak, self.config.optimizer, self.config.training.steps)
 
     def _mfu(self, tokens_per_second: float) -> float | None:
         """The share of the devices' peak that this speed means; None where the peak is not known."""
@@ -320,16 +391,6 @@ class Run:
                 return loss
             logits = self.forward(inputs, **mask)
         return cross_entropy(logits.float(), targets)
-
-    def _agree(self, loss: Tensor, norm: Tensor) -> tuple[float, float]:
-        """The mean loss over all processes, and the gradient's norm; together they learn whether one was told to stop.
-
-        This is the only place in a step where the CPU waits for the device: no weight may move before they are known.
-        """
-        numbers = torch.stack([loss, norm.to(loss), loss.new_full((), self.stop.is_set())])
-        loss_sum, norm_sum, told = self.world.sum(numbers).tolist()
-        self.stopping = told > 0
-        return loss_sum / self.world.size, norm_sum / self.world.size
 
     def _accept(self, step: int, loss: float, norm: float, draw: Draw) -> bool:
         """Whether the optimizer may take the step; raises NonFiniteLossError where no step can be right."""
@@ -490,6 +551,10 @@ class Run:
             }
         )
 
+    def _log_all(self, rows: list[Row]) -> None:
+        for row in rows:
+            self._log(row)
+
     def _log(self, row: Row) -> None:
         if self.world.is_first:
             append_row(self.folder.metrics, row)
@@ -498,10 +563,10 @@ class Run:
             self.report(row)
 
 
-def make_optimizers(model: TransformerLM, config: OptimizerConfig) -> list[torch.optim.Optimizer]:
+def make_optimizers(model: TransformerLM, config: OptimizerConfig) -> list[Optimizer]:
     """The optimizers of a model; each group of parameters carries its peak learning rate as ``peak_lr``."""
     rest = dict(model.named_parameters())
-    optimizers: list[torch.optim.Optimizer] = []
+    optimizers: list[Optimizer] = []
     if config.name == "sgd":
         optimizers.append(SGD(rest.values(), lr=config.lr))
     if config.name == "muon":
@@ -514,6 +579,13 @@ def make_optimizers(model: TransformerLM, config: OptimizerConfig) -> list[torch
         for group in optimizer.param_groups:
             group["peak_lr"] = group["lr"]
     return optimizers
+
+
+def can_hold_back(optimizers: list[Optimizer], device: torch.device) -> bool:
+    """Whether all optimizers leave out an update whose numbers the CPU does not know yet; only then is not waiting for
+    them worth anything, or right.
+    """
+    return device.type == "cuda" and all(isinstance(each, AdamW) and each.fused is None for each in optimizers)
 
 
 def _adamw_groups(named: dict[str, Parameter], config: OptimizerConfig) -> list[dict[str, Any]]:

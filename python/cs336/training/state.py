@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -44,7 +44,7 @@ class HostCopy:
 
 
 def optimizer_state(
-    model: torch.nn.Module, optimizers: list[torch.optim.Optimizer], copy: Callable[[Tensor], Tensor]
+    model: torch.nn.Module, optimizers: Sequence[torch.optim.Optimizer], copy: Callable[[Tensor], Tensor]
 ) -> State:
     """What the optimizers remember of each weight, by its name: ``{"ln_final.weight": {"t": 3, "m": ...}}``."""
     return {
@@ -54,7 +54,7 @@ def optimizer_state(
     }
 
 
-def restore_optimizers(model: torch.nn.Module, optimizers: list[torch.optim.Optimizer], state: State) -> None:
+def restore_optimizers(model: torch.nn.Module, optimizers: Sequence[torch.optim.Optimizer], state: State) -> None:
     """Puts back what `optimizer_state` gave; raises CheckpointError where it is of other weights."""
     weights = dict(model.named_parameters())
     known = {name for optimizer in optimizers for name in _names(model, optimizer)}
