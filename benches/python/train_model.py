@@ -87,7 +87,7 @@ def cs336(job: Job, model: ModelConfig, folder: Path) -> Step:
     )
     run = Run(config, RunFolder(folder / "run"), None, World(), say_nothing)
     numbers = iter(range(1, 1_000_000))
-    return lambda: run.step(next(numbers))
+    return lambda: run.advance(next(numbers))
 
 
 def ours(job: Job, folder: Path) -> Step:
@@ -101,6 +101,14 @@ def ours_as_gpt2(job: Job, folder: Path) -> Step:
         job.model, positions="learned", ffn="gelu_tanh", norm="layer", bias=True, tie_embeddings=True, d_ff=None
     )
     return cs336(job, as_gpt2, folder)
+
+
+def ours_as_nanogpt(job: Job, folder: Path) -> Step:
+    """The same without biases, as nanoGPT trains."""
+    as_nanogpt = dataclasses.replace(
+        job.model, positions="learned", ffn="gelu", norm="layer", bias=False, tie_embeddings=True, d_ff=None
+    )
+    return cs336(job, as_nanogpt, folder)
 
 
 def transformers(job: Job, folder: Path) -> Step:
@@ -168,6 +176,7 @@ def rivals_step(job: Job, model: Any, optimizer: Any, loss: Callable[[Any, Any],
 CONTENDERS: dict[str, Callable[[Job, Path], Step]] = {
     "cs336": ours,
     "cs336 as GPT-2": ours_as_gpt2,
+    "cs336 as nanoGPT": ours_as_nanogpt,
     "transformers": transformers,
     "nanogpt": nanogpt,
 }

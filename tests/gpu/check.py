@@ -186,7 +186,8 @@ def check_cpu(bench: Bench) -> tuple[str, Figures]:
         losses_of(bench, configure(bench, model, batch_size=4, device=device), steps=3)
         for device in (bench.device, "cpu")
     )
-    found = expect_close(f"{bench.device} and cpu", here, there, FLOAT32)
+    # Losses only: the CPU adds up the squares of a norm in float32, one after the other, and so less exactly.
+    found = expect_close(f"{bench.device} and cpu", here[::2], there[::2], FLOAT32)
     return f"losses of 3 steps differ by {found:.1e}", {"difference": found}
 
 
@@ -305,7 +306,8 @@ def distributed_losses(bench: Bench) -> Figures:
         with running(config, bench.folder / "none") as run:
             # Of two, so that the model is wrapped; the group that was joined has one.
             run.wrapped = run.forward = parallel(run.model, World(size=2), "ddp", run.device)
-            return {"plain": plain, "ddp": [run.step(step)["loss"] for step in (1, 2, 3)]}
+            rows = [run.step(step) for step in (1, 2, 3)]
+            return {"plain": plain, "ddp": [row[key] for row in rows for key in ("loss", "grad_norm")]}
     finally:
         dist.destroy_process_group()
 
@@ -336,7 +338,10 @@ def check_memory(bench: Bench, peak: Callable[[Run], int] = peak_of) -> tuple[st
         config = configure(bench, model_of(bench, name), batch_size=2 if bench.small else batch, dtype=dtype)
         with running(config, bench.folder / "none") as run:
             measured = peak(run)
-        figures[f"{name} {batch} {dtype}"] = {"measured": measured, "expected": expected_bytes(config, 1)}
+        figures[f"{name} {batch} {dtype}"] = {
+            "measured": measured,
+            "expected": expected_bytes(config, 1, bench.device.partition(":")[0]),
+        }
     text = ", ".join(
         f"{name}: {found['measured'] / 1e9:.2f} of {found['expected'] / 1e9:.2f} GB" for name, found in figures.items()
     )
@@ -356,10 +361,10 @@ def check_speed(bench: Bench, name: str) -> tuple[str, Figures]:
     config = configure(bench, model, batch_size=batch, dtype="bfloat16", compile=not bench.small)
     with running(config, bench.folder / "none") as run:
         for step in range(1, 9):  # the first compile and choose kernels
-            run.step(step)
+            run.advance(step)
         rows, started = [], time.perf_counter()
         while len(rows) < 10 or (time.perf_counter() - started < 20 and not bench.small):
-            rows.append(run.step(9 + len(rows)))
+            rows += run.advance(9 + len(rows))
     speed = statistics.median(row["tokens_per_second"] for row in rows)
     mfu = None if rows[0]["mfu"] is None else statistics.median(row["mfu"] for row in rows)
     unit, aim = SPEED_RUNS[name]

@@ -54,7 +54,7 @@ def test_memory_is_judged_against_the_accounting(bench: Bench, factor: float, st
     from cs336.training.rehearsal import expected_bytes
 
     def peak(run: object) -> int:
-        return round(factor * expected_bytes(run.config, 1))  # type: ignore[attr-defined]
+        return round(factor * expected_bytes(run.config, 1, "cpu"))  # type: ignore[attr-defined]
 
     row = run_check("memory", lambda bench: check.check_memory(bench, peak), bench)
     assert row.status == status, row.text

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from cs336.config import ModelConfig
 from cs336.nn import TransformerLM, cross_entropy
-from cs336.nn.loss import IGNORED, chunked_cross_entropy
+from cs336.nn.loss import FLOAT16_ROWS, IGNORED, chunk_bytes, chunk_rows, chunked_cross_entropy
 
 MODEL = ModelConfig(vocab_size=50, context_length=12, d_model=16, num_layers=2, num_heads=4, d_ff=24)
 TOLERANCE = {torch.float64: 1e-12, torch.float32: 1e-5}
@@ -101,6 +101,17 @@ def test_gradients_of_a_part_or_of_nothing() -> None:
     assert torch.equal(alone, both[0])
     with torch.no_grad():
         assert math.isfinite(chunked_cross_entropy(hidden, weight, targets).item())
+
+
+def test_chunks_of_a_graphics_card_have_round_sizes() -> None:
+    assert chunk_rows("cpu", 10_000, torch.bfloat16) == 800
+    assert chunk_rows("cuda", 50_257, torch.bfloat16) == 8192
+    assert chunk_rows("cuda", 50_257, torch.float32) == 4096
+    assert chunk_rows("cuda", 50_257, torch.float16) == FLOAT16_ROWS
+    assert chunk_rows("cuda", 10**10, torch.float32) == chunk_rows("cpu", 10**10, torch.float32) == 1
+    assert chunk_bytes("cuda", 100_000, 50_257, torch.bfloat16) == 8192 * 50_304 * 2
+    assert chunk_bytes("cuda", 100, 50_257, torch.bfloat16) == 100 * 50_304 * 2
+    assert chunk_bytes("cpu", 100_000, 10_000, torch.bfloat16) == 800 * 10_000 * 8
 
 
 def test_shapes_that_do_not_fit_are_refused() -> None:

@@ -18,6 +18,7 @@ IGNORED = -100
 # Bytes of logits at once: on the CPU a few caches full, and no more than malloc keeps for the next chunk; on a graphics
 # card enough to keep it busy, and to add up the gradient of the weight seldom.
 CHUNK = {"cpu": 32_000_000, "cuda": 2**30}
+MULTIPLE = {"cuda": 64}
 
 # A chunk's gradient of the weight is a sum over its rows before it is divided by their number, and no loss scale
 # reaches it. In float16, which ends at 65,504, there is room for so many rows with hidden states up to 16.
@@ -57,7 +58,7 @@ def chunked_cross_entropy(
     narrow = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else hidden.dtype
     if rows is None:
         rows = chunk_rows(kind, weight.shape[0], narrow)
-    multiple = multiple or (64 if kind == "cuda" else 1)
+    multiple = multiple or MULTIPLE.get(kind, 1)
     with torch.autocast(kind, enabled=False):
         loss: Tensor = _ChunkedCrossEntropy.apply(
             hidden.flatten(0, -2), weight, targets.flatten(), rows, multiple, narrow
@@ -74,6 +75,13 @@ def chunk_rows(kind: str, vocab: int, dtype: torch.dtype) -> int:
 
 
 SoftmaxGradient = Callable[[Tensor, Tensor, int], tuple[Tensor, Tensor]]
+
+
+def chunk_bytes(kind: str, rows: int, vocab: int, dtype: torch.dtype) -> int:
+    """What the logits of a chunk take of this many rows at most, with what becomes of them."""
+    columns = vocab + -vocab % MULTIPLE.get(kind, 1)
+    numbers = min(rows, chunk_rows(kind, vocab, dtype)) * columns
+    return numbers * dtype.itemsize if kind == "cuda" else numbers * 2 * 4
 
 
 def softmax_gradient(logits_RV: Tensor, targets_R1: Tensor, vocab: int) -> tuple[Tensor, Tensor]:

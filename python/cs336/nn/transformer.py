@@ -35,7 +35,8 @@ class TransformerLM(nn.Module):
     not in the state dict; one in a loaded state dict must equal the token embeddings.
 
     With `activation_checkpointing` set, a layer keeps its input only for the backward pass, which computes the rest
-    again (Chen et al. 2016); dropout draws the same numbers then. `loss_of_head` makes the loss of hidden states, the
+    again (Chen et al. 2016); dropout draws the same numbers then. With `narrow_stream` set, the residual stream under
+    autocast is of autocast's type, which saves bytes to move, and not of the embeddings'. `loss_of_head` makes the loss of hidden states, the
     head's weight and targets; for the compiler, `cs336.training.compiled` puts another in its place.
 
     Letters in names: B batch, T tokens, D d_model, V vocabulary.
@@ -136,9 +137,8 @@ class TransformerLM(nn.Module):
         if (table := self.position_embeddings) is not None:
             x_BTD = x_BTD + (table.weight[: token_ids_BT.shape[-1]] if positions is None else table(positions))
         x_BTD = self.dropout(x_BTD)
-        kind = x_BTD.device.type
-        if self.narrow_stream and torch.is_autocast_enabled(kind):
-            x_BTD = x_BTD.to(torch.get_autocast_dtype(kind))
+        if self.narrow_stream and torch.is_autocast_enabled(x_BTD.device.type):
+            x_BTD = x_BTD.to(torch.get_autocast_dtype(x_BTD.device.type))
         values = SharedValues() if self.config.value_residual else None
         for index, layer in enumerate(self.layers):
             shared = None if values is None else values.mix if index else values.keep

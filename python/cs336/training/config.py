@@ -105,6 +105,8 @@ class TrainingConfig:
     """auto, cpu, cuda, cuda:1, mps. Under torchrun each process takes a GPU of its own."""
     dtype: Literal["float32", "tf32", "bfloat16", "float16"] = "float32"
     """Type of the matrix products; weights and optimizer stay in float32. float16 scales the loss as it needs."""
+    narrow_stream: bool = False
+    """With bfloat16 or float16: the residual stream is of that type, too. Faster on a GPU, and its sums less exact."""
     loss: Literal["chunked", "whole"] = "chunked"
     """chunked: of some rows at a time, with their gradients, so that logits of a whole batch never stand in memory.
     whole: of all logits at once, as the formula reads."""

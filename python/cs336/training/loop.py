@@ -173,6 +173,7 @@ class Run:
         seed_everything(training.seed)
         self.model = TransformerLM(config.model).to(self.device)
         self.model.activation_checkpointing = training.activation_checkpointing
+        self.model.narrow_stream = training.narrow_stream
         self.wrapped = parallel(self.model, world, training.parallel, self.device)
         self.optimizers = make_optimizers(self.model, config.optimizer)
         self.forward = compiled(self.wrapped, self.model) if training.compile else self.wrapped

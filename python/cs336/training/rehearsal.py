@@ -5,14 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from cs336.accounting import training_memory
+from cs336.nn.loss import chunk_bytes
 from cs336.training.config import RunConfig, with_absolute_paths
 from cs336.training.distributed import World, part_here, processes
 from cs336.training.loop import Run, say_nothing
+from cs336.training.precision import DTYPES
 from cs336.training.run import RunFolder
 
 
@@ -53,7 +56,7 @@ def _rehearse(config: RunConfig, folder: RunFolder, world: World) -> Rehearsal:
     from torch.utils.flop_counter import FlopCounterMode
 
     run = Run(config, folder, config.data.tokenizer, world, say_nothing)
-    with FlopCounterMode(display=False) as counter:
+    with FlopCounterMode(display=False, custom_mapping={torch.ops.aten.addmm: _addmm_flops}) as counter:
         run.step(1)
     on_cuda = run.device.type == "cuda"
     if on_cuda:
@@ -69,7 +72,7 @@ def _rehearse(config: RunConfig, folder: RunFolder, world: World) -> Rehearsal:
         device=str(run.device),
         parameters=config.model.num_parameters(),
         state_bytes=sum(tensor.numel() * tensor.element_size() for tensor in kept),
-        expected_bytes=expected_bytes(config, world.size),
+        expected_bytes=expected_bytes(config, world.size, run.device.type),
         peak_bytes=torch.cuda.max_memory_allocated(run.device) if on_cuda else None,
         flops_per_step=counter.get_total_flops() * world.size,
         tokens=config.training.steps * config.training.batch_size * config.model.context_length,
@@ -79,8 +82,15 @@ def _rehearse(config: RunConfig, folder: RunFolder, world: World) -> Rehearsal:
     )
 
 
-def expected_bytes(config: RunConfig, processes: int) -> int:
-    """Weights, gradients, optimizer and what waits for the backward pass of one part of a batch, in each process."""
+def _addmm_flops(added: list[int], left: list[int], right: list[int], *_: Any, **__: Any) -> int:
+    """Of the product; torch's own formula does not know all variants before 2.12."""
+    return 2 * left[0] * left[1] * right[1]
+
+
+def expected_bytes(config: RunConfig, processes: int, kind: str) -> int:
+    """Weights, gradients, optimizer and what waits for the backward pass of one part of a batch, in each process, on
+    devices of a kind.
+    """
     training = config.training
     memory = training_memory(
         config.model,
@@ -91,4 +101,12 @@ def expected_bytes(config: RunConfig, processes: int) -> int:
         checkpointing=training.activation_checkpointing,
         devices=processes if training.parallel == "fsdp" else 1,
     )
-    return memory.total(training.batch_size // training.grad_accumulation // processes)
+    sequences = training.batch_size // training.grad_accumulation // processes
+    expected = memory.total(sequences)
+    if training.loss == "chunked":
+        logits = chunk_bytes(
+            kind, sequences * config.model.context_length, config.model.vocab_size, DTYPES[training.dtype]
+        )
+        # These come and go before the first gradient is there, and take no more room where gradients take it later.
+        expected += max(0, logits - memory.of_kind("gradients", sequences))
+    return expected
