@@ -210,6 +210,21 @@ def test_checkpointing_changes_no_gradient_and_runs_each_layer_again(value_resid
     assert len(calls) == 1 + 2
 
 
+def test_a_narrow_stream_is_of_autocasts_type() -> None:
+    model = build(SMALL).float()
+    seen: list[torch.dtype] = []
+    model.layers[1].register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].dtype))
+    losses = []
+    for narrow in (False, True):
+        model.narrow_stream = narrow
+        model(ids(2, 12))  # without autocast it changes nothing
+        with torch.autocast("cpu", torch.bfloat16):
+            losses.append(model(ids(2, 12), targets_BT=ids(2, 12).flip(0)))
+    assert seen == [torch.float32, torch.float32, torch.float32, torch.bfloat16]
+    assert losses[0] != losses[1]
+    torch.testing.assert_close(losses[1], losses[0], rtol=0.01, atol=0)
+
+
 @pytest.mark.parametrize("attention", ["sdpa", "reference"])
 def test_attention_dropout_in_training_only(attention: str) -> None:
     model = build(SMALL, attn_pdrop=0.5, attention=attention)

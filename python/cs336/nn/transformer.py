@@ -36,8 +36,9 @@ class TransformerLM(nn.Module):
 
     With `activation_checkpointing` set, a layer keeps its input only for the backward pass, which computes the rest
     again (Chen et al. 2016); dropout draws the same numbers then. With `narrow_stream` set, the residual stream under
-    autocast is of autocast's type, which saves bytes to move, and not of the embeddings'. `loss_of_head` makes the loss of hidden states, the
-    head's weight and targets; for the compiler, `cs336.training.compiled` puts another in its place.
+    autocast is of autocast's type and not of the embeddings', which saves bytes to move. `loss_of_head` makes the loss
+    of hidden states, the head's weight and targets; for the compiler, `cs336.training.compiled` puts another in its
+    place.
 
     Letters in names: B batch, T tokens, D d_model, V vocabulary.
     """
