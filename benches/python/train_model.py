@@ -87,7 +87,7 @@ def cs336(job: Job, model: ModelConfig, folder: Path) -> Step:
     )
     run = Run(config, RunFolder(folder / "run"), None, World(), say_nothing)
     numbers = iter(range(1, 1_000_000))
-    return lambda: run.advance(next(numbers))
+    return lambda: run.stepper.advance(next(numbers))
 
 
 def ours(job: Job, folder: Path) -> Step:

@@ -21,7 +21,7 @@ from cs336.config import ModelConfig, preset
 from cs336.errors import ConfigError
 from cs336.nn import TransformerLM, cross_entropy
 from cs336.training.config import OptimizerConfig
-from cs336.training.loop import make_optimizers
+from cs336.training.optimizers import make_optimizers
 
 XL = preset("gpt2-xl")
 GB = 10**9

@@ -154,7 +154,7 @@ def losses_of(bench: Bench, config: RunConfig, steps: int) -> list[float]:
     found = []
     with running(config, bench.folder / "none") as run:
         for step in range(1, steps + 1):
-            row = run.step(step)
+            row = run.stepper.step(step)
             found += [row["loss"]] if row["grad_norm"] is None else [row["loss"], row["grad_norm"]]
             if row["grad_norm"] is None:
                 break
@@ -305,8 +305,8 @@ def distributed_losses(bench: Bench) -> Figures:
     try:
         with running(config, bench.folder / "none") as run:
             # Of two, so that the model is wrapped; the group that was joined has one.
-            run.wrapped = run.forward = parallel(run.model, World(size=2), "ddp", run.device)
-            rows = [run.step(step) for step in (1, 2, 3)]
+            run.stepper.wrapped = run.stepper.forward = parallel(run.stepper.model, World(size=2), "ddp", run.device)
+            rows = [run.stepper.step(step) for step in (1, 2, 3)]
             return {"plain": plain, "ddp": [row[key] for row in rows for key in ("loss", "grad_norm")]}
     finally:
         dist.destroy_process_group()
@@ -314,9 +314,9 @@ def distributed_losses(bench: Bench) -> Figures:
 
 def peak_of(run: Run) -> int:
     """The most memory that PyTorch has held in a step, after one that prepares."""
-    run.step(1)
+    run.stepper.step(1)
     torch.cuda.reset_peak_memory_stats(run.device)
-    run.step(2)
+    run.stepper.step(2)
     return torch.cuda.max_memory_allocated(run.device)
 
 
@@ -361,10 +361,10 @@ def check_speed(bench: Bench, name: str) -> tuple[str, Figures]:
     config = configure(bench, model, batch_size=batch, dtype="bfloat16", compile=not bench.small)
     with running(config, bench.folder / "none") as run:
         for step in range(1, 9):  # the first compile and choose kernels
-            run.advance(step)
+            run.stepper.advance(step)
         rows, started = [], time.perf_counter()
         while len(rows) < 10 or (time.perf_counter() - started < 20 and not bench.small):
-            rows += run.advance(9 + len(rows))
+            rows += run.stepper.advance(9 + len(rows))
     speed = statistics.median(row["tokens_per_second"] for row in rows)
     mfu = None if rows[0]["mfu"] is None else statistics.median(row["mfu"] for row in rows)
     unit, aim = SPEED_RUNS[name]

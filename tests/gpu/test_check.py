@@ -75,10 +75,10 @@ def test_losses_that_differ_are_wrong() -> None:
 
 
 def test_losses_end_at_a_step_that_float16_leaves_out(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    from cs336.training.loop import Run
+    from cs336.training.step import Stepper
 
     rows = iter([{"loss": 3.0, "grad_norm": 1.0}, {"loss": 2.0, "grad_norm": None}, {"loss": 9.0, "grad_norm": 1.0}])
-    monkeypatch.setattr(Run, "step", lambda run, step: next(rows))
+    monkeypatch.setattr(Stepper, "step", lambda stepper, step: next(rows))
     config = check.configure(bench, check.model_of(bench, "tinystories-2025"))
     assert check.losses_of(bench, config, 3) == [3.0, 1.0, 2.0]
 

@@ -12,7 +12,7 @@ from cs336.nn import TransformerLM
 from cs336.optim import SGD, AdamW, Muon, clip_grad_norm, constant_schedule, cosine_schedule, wsd_schedule
 from cs336.optim.muon import orthogonalize
 from cs336.training import OptimizerConfig
-from cs336.training.loop import make_optimizers
+from cs336.training.optimizers import make_optimizers
 
 
 def model() -> torch.nn.Module:

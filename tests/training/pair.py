@@ -2,9 +2,9 @@
 
 Reads requests, a JSON object a line: the keys `config`, `run` and `resume`, and what is to befall a process before a
 step, as {"stop": 3}: the first gets SIGTERM; "fail": the second raises an error; "kill": it gets SIGKILL; "poison": its
-losses are NaN from then on.
-Answers each with a JSON list of how the processes ended, and of how many models of DDP there were when they parted; one
-that was killed is not in it.
+losses are NaN from then on. With "pipelined", steps are taken as on CUDA: the next one begins before the numbers of the
+one before are known. Answers each with a JSON list of how the processes ended, and of how many models of DDP there were
+when they parted; one that was killed is not in it.
 
 It forks, so that torch is imported once for all: it must have computed nothing before.
 """
@@ -29,8 +29,8 @@ import torch.distributed.fsdp
 import torch.distributed.tensor
 from torch.nn.parallel import DistributedDataParallel
 
-from cs336.training import load_config, train
-from cs336.training.loop import Run
+from cs336.training import load_config, step, train
+from cs336.training.step import Stepper
 
 Request = dict[str, Any]
 
@@ -41,8 +41,8 @@ def befall(request: Request, step: int, rank: int) -> None:
     if rank == 1 and step == request.get("fail"):
         raise ValueError("the second process has had enough")
     if rank == 1 and step == request.get("poison"):
-        loss = Run._loss
-        Run._loss = lambda *arguments: loss(*arguments) * float("nan")  # type: ignore[method-assign]
+        loss = Stepper._loss
+        Stepper._loss = lambda *arguments: loss(*arguments) * float("nan")  # type: ignore[method-assign]
     if rank == 1 and step == request.get("kill"):
         os.kill(os.getpid(), signal.SIGKILL)
 
@@ -50,13 +50,15 @@ def befall(request: Request, step: int, rank: int) -> None:
 def work(request: Request, rank: int, port: int) -> dict[str, Any]:
     os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": "2",
                    "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}  # fmt: skip
-    real = Run.advance
+    if request.get("pipelined"):
+        step.can_hold_back = lambda optimizers, device: True
+    real = Stepper.advance
 
-    def advance(self: Run, number: int) -> list[dict[str, Any]]:
+    def advance(self: Stepper, number: int) -> list[dict[str, Any]]:
         befall(request, number, rank)
         return real(self, number)
 
-    Run.advance = advance  # type: ignore[method-assign]
+    Stepper.advance = advance  # type: ignore[method-assign]
     part, left = dist.destroy_process_group, []
 
     def destroy() -> None:

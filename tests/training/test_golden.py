@@ -32,7 +32,7 @@ from cs336.data import get_batch, stories
 from cs336.nn import RotaryPositionalEmbedding, TransformerLM, functional
 from cs336.optim import AdamW, sgd
 from cs336.tokenizer import train_bpe_from_iterator
-from cs336.training import RunConfig, loop, make_config, train
+from cs336.training import RunConfig, loop, make_config, optimizers, step, train
 from cs336.training.metrics import read_rows
 
 GOLDEN = Path(__file__).with_name("golden_losses.json")
@@ -107,7 +107,8 @@ def curve(name: str, dtype: torch.dtype = torch.float64, report: loop.Report | N
     with (
         tempfile.TemporaryDirectory() as folder,
         default_dtype(dtype),
-        mock.patch.multiple(loop, TransformerLM=Settled, plot_losses=mock.DEFAULT),
+        mock.patch.object(step, "TransformerLM", Settled),
+        mock.patch.object(loop, "plot_losses"),
     ):
         config = config_of(name, Path(folder), overrides)
         train(config, Path(folder, "run"), report=report)
@@ -201,12 +202,12 @@ def decay_in_the_gradient(self: AdamW, parameter: Tensor, gradient: Tensor, grou
     adamw_update(self, parameter, gradient + group["weight_decay"] * parameter, group | {"weight_decay": 0.0})
 
 
-def a_step_late(step: int, *rest: Any) -> float:
-    return learning_rate(step - 1, *rest)
+def a_step_late(number: int, *rest: Any) -> float:
+    return learning_rate(number - 1, *rest)
 
 
-adamw_update, learning_rate = AdamW._update, loop.learning_rate
-READABLE = (loop, "AdamW", partial(AdamW, fused=False))
+adamw_update, learning_rate = AdamW._update, optimizers.learning_rate
+READABLE = (optimizers, "AdamW", partial(AdamW, fused=False))
 ROOT_IS_ONE = SimpleNamespace(sqrt=lambda x: 1.0)
 WRONG: dict[str, tuple[str, dict[str, Any], list[Any]]] = {
     "another eps of AdamW": ("adamw", {"optimizer": {"eps": 1e-9}}, []),
@@ -217,7 +218,7 @@ WRONG: dict[str, tuple[str, dict[str, Any], list[Any]]] = {
     "decay in the gradient": ("adamw", {}, [READABLE, (AdamW, "_update", decay_in_the_gradient)]),
     "no correction of bias": ("adamw", {}, [READABLE, (AdamW, "_update", no_correction_of_bias)]),
     "no clipping": ("adamw", {"optimizer": {"grad_clip": 0.0}}, []),
-    "a rate that comes a step late": ("adamw", {}, [(loop, "learning_rate", a_step_late)]),
+    "a rate that comes a step late": ("adamw", {}, [(step, "learning_rate", a_step_late)]),
     "other batches": ("adamw", {"training": {"seed": 1}}, []),
     "RoPE on halves": ("adamw", {}, [(RotaryPositionalEmbedding, "forward", turn_halves)]),
     "another theta": ("adamw", {"model": {"rope_theta": 10001.0}}, []),

@@ -14,7 +14,7 @@ from runs import changed, rows_of
 
 from cs336.accounting import flops_per_token
 from cs336.errors import MissingDependencyError
-from cs336.training import loop, make_config, train
+from cs336.training import make_config, step, train
 from cs336.training.metrics import read_rows
 from cs336.training.plot import Curves, draw_runs
 from cs336.training.run import peak_flops
@@ -42,7 +42,7 @@ def test_mfu_is_known_only_where_the_peak_is(
 ) -> None:
     config = make_config(raw)
     train(config, tmp_path / "unknown")
-    monkeypatch.setattr(loop, "peak_flops", lambda device, dtype: 1e9)
+    monkeypatch.setattr(step, "peak_flops", lambda device, dtype: 1e9)
     train(config, tmp_path / "known")
     assert {row["mfu"] for row in read_rows(tmp_path / "unknown/metrics.jsonl") if "loss" in row} == {None}
     for row in read_rows(tmp_path / "known/metrics.jsonl"):

@@ -98,6 +98,14 @@ def test_one_goes_on_with_what_two_have_left_and_the_reverse(
     assert_close(run, whole)
 
 
+def test_two_that_are_stopped_at_an_evaluation_save_before_they_end(
+    train_pair: Pair, plain: dict[str, Any], tmp_path: Path
+) -> None:
+    outcomes = train_pair(plain, tmp_path / "run", stop=5, pipelined=True)  # the fifth is evaluated, and not saved
+    assert [(outcome["step"], outcome["interrupted"]) for outcome in outcomes] == [(6, True)] * 2
+    assert checkpoints(tmp_path / "run/checkpoints")[-1].name == "step-00000006"
+
+
 def stop_after(step: int) -> Any:
     def report(row: dict[str, Any]) -> None:
         if row.get("step") == step and "loss" in row:

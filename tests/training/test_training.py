@@ -29,10 +29,10 @@ from cs336.training import (
     load_checkpoint,
     load_config,
     load_run,
-    loop,
     make_config,
     rehearse,
     save_checkpoint,
+    step,
     to_toml,
     train,
 )
@@ -91,26 +91,26 @@ def test_a_bad_loss_stops_before_the_weights(
     raw: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, holds_back: bool
 ) -> None:
     seen: list[torch.Tensor] = []
-    runs: list[loop.Run] = []
-    plain = loop.Run._loss
+    steppers: list[step.Stepper] = []
+    plain = step.Stepper._loss
 
-    def weights_of(run: loop.Run) -> torch.Tensor:
-        return torch.cat([weight.detach().flatten() for weight in run.model.parameters()])
+    def weights_of(stepper: step.Stepper) -> torch.Tensor:
+        return torch.cat([weight.detach().flatten() for weight in stepper.model.parameters()])
 
-    def poisoned(self: loop.Run, inputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    def poisoned(self: step.Stepper, inputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         seen.append(weights_of(self))
-        runs.append(self)
+        steppers.append(self)
         loss = plain(self, inputs, targets)
         return loss * float("nan") if len(seen) == 6 else loss
 
-    monkeypatch.setattr(loop.Run, "_loss", poisoned)
-    monkeypatch.setattr(loop, "can_hold_back", lambda optimizers, device: holds_back)
+    monkeypatch.setattr(step.Stepper, "_loss", poisoned)
+    monkeypatch.setattr(step, "can_hold_back", lambda optimizers, device: holds_back)
     config = make_config(raw)
     with pytest.raises(NonFiniteLossError, match=r"step 6: .*bad-batch-00000006\.json.*step-00000004"):
         train(config, tmp_path / "run")
     assert len(seen) == (7 if holds_back else 6)  # one that does not wait is at the next step already
     assert not torch.equal(seen[4], seen[5])
-    for later in [*seen[6:], weights_of(runs[-1])]:
+    for later in [*seen[6:], weights_of(steppers[-1])]:
         assert torch.equal(later, seen[5])
     assert [row["step"] for row in rows_of(tmp_path / "run") if "loss" in row] == [1, 2, 3, 4, 5]
     bad = json.loads((tmp_path / "run/bad-batch-00000006.json").read_text("utf-8"))
@@ -126,7 +126,7 @@ def test_a_run_that_does_not_wait_for_each_step_is_the_same(
 ) -> None:
     config = make_config(raw)
     train(config, tmp_path / "waits")
-    monkeypatch.setattr(loop, "can_hold_back", lambda optimizers, device: True)
+    monkeypatch.setattr(step, "can_hold_back", lambda optimizers, device: True)
     train(config, tmp_path / "does-not")
     assert_same_end(tmp_path / "waits", tmp_path / "does-not")
 
@@ -143,7 +143,7 @@ def test_float16_steps_over_gradients_that_overflow(
         def __init__(self, dtype: torch.dtype) -> None:
             super().__init__(dtype, patience=1)
 
-    monkeypatch.setattr(loop, "LossScale", Eager)
+    monkeypatch.setattr(step, "LossScale", Eager)
     train(config, whole)
     rows = [row for row in rows_of(whole) if "loss" in row]
     left_out = [row for row in rows if row["grad_norm"] is None]
@@ -366,7 +366,7 @@ def test_single_file_checkpoint_round_trip(tmp_path: Path) -> None:
 
 def test_a_dry_run_does_not_time_the_compiler(raw: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     seconds = {1: 5.0, 2: 60.0, 3: 0.5}  # counting operations; compiling; a step
-    monkeypatch.setattr(loop.Run, "step", lambda _, step: {"seconds": seconds[step], "loss": float(step)})
+    monkeypatch.setattr(step.Stepper, "step", lambda _, number: {"seconds": seconds[number], "loss": float(number)})
     monkeypatch.setattr(torch, "compile", lambda model: model)
     found = rehearse(make_config(changed(raw, "training", compile=True)))
     assert (found.seconds_per_step, found.seconds, found.loss) == (0.5, 6.0, 2.0)

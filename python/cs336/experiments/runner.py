@@ -52,7 +52,8 @@ def run_arms(
     """
     pool = _Pool(arms, folder, keep_checkpoints=keep_checkpoints, told=told)
     threads = max(1, cores() // jobs)
-    with stop_on_signals() as stop, ThreadPoolExecutor(jobs) as executor:
+    stop = threading.Event()
+    with stop_on_signals(stop), ThreadPoolExecutor(jobs) as executor:
         running = {executor.submit(pool.work, threads) for _ in range(jobs)}
         try:
             while running:

@@ -10,22 +10,14 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import NoReturn
 
-import torch
 from filelock import FileLock, Timeout
-from torch import Tensor
-from torch.nn import Parameter
 
-from cs336.accounting import mfu
-from cs336.data.batches import to_device
-from cs336.data.sampler import Draw, Sampler
+from cs336.data.sampler import Sampler
 from cs336.data.token_file import check_tokens, fingerprint, open_tokens
 from cs336.errors import ConfigError, DataError, NonFiniteLossError
 from cs336.files import remove_leftovers, sync, whole_file
-from cs336.nn import TransformerLM, cross_entropy
-from cs336.optim import SGD, AdamW, Muon, clip_grad_norm, constant_schedule, cosine_schedule, wsd_schedule
-from cs336.optim.optimizer import Optimizer
 from cs336.training.checkpoint import (
     Snapshot,
     checkpoints,
@@ -35,13 +27,12 @@ from cs336.training.checkpoint import (
     write_checkpoint,
     write_weights,
 )
-from cs336.training.compiled import compiled
-from cs336.training.config import OptimizerConfig, RunConfig, with_absolute_paths
-from cs336.training.distributed import World, accumulating, parallel, processes, whole
-from cs336.training.evaluate import EvalResult, evaluate, mask_of
+from cs336.training.config import RunConfig, with_absolute_paths
+from cs336.training.distributed import World, processes
+from cs336.training.evaluate import EvalResult, evaluate
 from cs336.training.metrics import Row, append_row, read_rows, rewind
 from cs336.training.plot import plot_losses
-from cs336.training.precision import DTYPES, LossScale, autocast, set_up_torch
+from cs336.training.precision import set_up_torch
 from cs336.training.run import (
     RunFolder,
     check_folder,
@@ -49,7 +40,6 @@ from cs336.training.run import (
     create_folder,
     find_document_end,
     load_tokenizer,
-    peak_flops,
     write_config,
 )
 from cs336.training.signals import stop_on_signals
@@ -62,6 +52,7 @@ from cs336.training.state import (
     restore_random_states,
     seed_everything,
 )
+from cs336.training.step import NotFiniteError, Stepper
 from cs336.training.writer import BackgroundWriter
 from cs336.wording import in_toml
 
@@ -124,20 +115,6 @@ def say_nothing(row: Row) -> None:
     """A report for nobody."""
 
 
-@dataclass(frozen=True)
-class Begun:
-    """A step that the device may still be at."""
-
-    step: int
-    draw: Draw
-    started: float
-    sums: Tensor
-    """Loss, gradient's norm and whether one was told to stop, added up over the processes; on the device."""
-    numbers: Tensor
-    """The same on the CPU, after `wait`."""
-    wait: Callable[[], None]
-
-
 class Run:
     """One process's part of a run."""
 
@@ -154,8 +131,6 @@ class Run:
                 f"{training.batch_size} is none of {training.grad_accumulation} * {world.size}"
             )
         self.device = choose_device(training.device, world.local_rank if world.size > 1 else None)
-        self.dtype = DTYPES[training.dtype]
-        self.peak_flops = peak_flops(self.device, training.dtype)
         set_up_torch(training, self.device)
         check_sinks(training)
         self.tokenizer = load_tokenizer(tokenizer) if tokenizer is not None and data.tokenizer is not None else None
@@ -170,26 +145,11 @@ class Run:
         )
         world.from_first(self._check_data)
         self.document_end = find_document_end(data, self.tokenizer, self.train_files)
-        seed_everything(training.seed)
-        self.model = TransformerLM(config.model).to(self.device)
-        self.model.activation_checkpointing = training.activation_checkpointing
-        self.model.narrow_stream = training.narrow_stream
-        self.wrapped = parallel(self.model, world, training.parallel, self.device)
-        self.optimizers = make_optimizers(self.model, config.optimizer)
-        self.forward = compiled(self.wrapped, self.model) if training.compile else self.wrapped
-        if not world.is_first:
-            seed_everything(training.seed + world.rank)  # dropout of its own
-        self.scale = LossScale(self.dtype)
-        self.position = self.sampler.beginning
-        self.upcoming: tuple[int, Draw, Tensor] | None = None
-        self.holds_back = can_hold_back(self.optimizers, self.device) and not self.scale.active
-        self.under_way: Begun | None = None
-        self.settled = 0.0  # when the numbers of a step were last known
+        self.stop = threading.Event()
+        self.stepper = Stepper(config, self.sampler, self.document_end, world, self.device, self.stop)
         self.best = math.inf
         self.writer = BackgroundWriter()
         self.sinks: list[Sink] = []
-        self.stop = threading.Event()
-        self.stopping = False
 
     def _check_data(self) -> None:
         """Refuses token files before training where they can't belong to the model, or to each other."""
@@ -211,9 +171,8 @@ class Run:
     def go(self, accepted: Row) -> TrainResult:
         """Trains from the last whole checkpoint, or from the start, to the end or to a signal."""
         started = time.perf_counter()
-        training = self.config.training
         with ExitStack() as stack:
-            self.stop = stack.enter_context(stop_on_signals())
+            stack.enter_context(stop_on_signals(self.stop))
             stack.enter_context(self.writer)
             lock = FileLock(self.folder.lock)
             stack.callback(lock.release)
@@ -221,28 +180,37 @@ class Run:
             step = self._restore(accepted)
             for sink in self.sinks:
                 stack.callback(sink.close)
-            while step < training.steps and not self.stopping:
-                step += 1
-                self._log_all(self.advance(step))
-                self.writer.check()
-                # Asked once a step, so that what stops the loop is also what saves.
-                self.stopping |= self.stop.is_set() and self.world.size == 1
-                saving = step == training.steps or self.stopping or step % training.checkpoint_every == 0
-                if saving or self._evaluation_is_due(step):
-                    self._log_all(self.catch_up())
-                if saving:
-                    self._save(step)
-                if self._evaluation_is_due(step):
-                    self._evaluate(step)
+            try:
+                step = self._steps(step)
+            except NotFiniteError as error:
+                self._refuse(error)
         final = self.world.from_first(self._finish)
         return TrainResult(
             run=self.folder.path,
             step=step,
-            interrupted=step < training.steps,
+            interrupted=step < self.config.training.steps,
             valid_loss=final.get("valid_loss"),
             bits_per_byte=final.get("bits_per_byte"),
             seconds=time.perf_counter() - started,
         )
+
+    def _steps(self, step: int) -> int:
+        """Takes the steps after this one, with all that is due between them; returns the last one taken."""
+        training, stopping = self.config.training, False
+        while step < training.steps and not stopping:
+            step += 1
+            self._log_all(self.stepper.advance(step))
+            self.writer.check()
+            # Asked once a step, so that what stops the loop is also what saves.
+            stopping = self.stepper.told or (self.stop.is_set() and self.world.size == 1)
+            saving = step == training.steps or stopping or step % training.checkpoint_every == 0
+            if saving or self._evaluation_is_due(step):
+                self._log_all(self.stepper.catch_up())
+            if saving:
+                self._save(step)
+            if self._evaluation_is_due(step):
+                self._evaluate(step)
+        return step
 
     def _take_over(self, lock: FileLock) -> None:
         """Keeps other runs out of the folder, until this process ends in whatever way."""
@@ -260,161 +228,23 @@ class Run:
         evaluations = [row for row in rows if "valid_loss" in row]
         return evaluations[-1] if evaluations else {}
 
-    # One step
-
-    def step(self, step: int) -> Row:
-        """One optimizer step on the sequences that the sampler draws for it; gives its row of the log."""
-        (row,) = self.advance(step) + self.catch_up()
-        return row
-
-    def advance(self, step: int) -> list[Row]:
-        """A step that need not be over when this returns; gives the rows of those that are.
-
-        No weight may move before loss and gradient are known to be finite. Where the optimizer's kernel can look for
-        itself (`can_hold_back`), the CPU does not wait to know them, too: it asks for a step's numbers when the device
-        is at the next one already, so that the device always has work.
-        """
-        begun = self._begin(step)
-        if not self.holds_back:
-            row, accepted = self._settle(begun)
-            self._update(begun, accepted)
-            return [row]
-        rows = self.catch_up()
-        self._update(begun, True)
-        self.under_way = begun
-        return rows
-
-    def catch_up(self) -> list[Row]:
-        """Waits for the step under way, if there is one; gives its row."""
-        begun, self.under_way = self.under_way, None
-        return [] if begun is None else [self._settle(begun)[0]]
-
-    def _begin(self, step: int) -> Begun:
-        """Gradients of a step; all that is asked of the device, and nothing waited for."""
-        started = time.perf_counter()
-        draw, windows = self._take(step)
-        loss = self._forward_and_backward(windows)
-        self.scale.unscale(p.grad for p in self.model.parameters() if p.grad is not None)
-        norm = whole(clip_grad_norm(self.model.parameters(), self.config.optimizer.grad_clip or math.inf))
-        # The mean over all processes; together they learn whether one was told to stop.
-        sums = self.world.sum(torch.stack([loss, norm.to(loss), loss.new_full((), self.stop.is_set())]))
-        copy = HostCopy(keep=True)
-        begun = Begun(step, draw, started, sums, copy(sums), copy.event())
-        if step < self.config.training.steps:
-            self.upcoming = self._load(step + 1, draw.position)  # while the device computes
-        return begun
-
-    def _update(self, begun: Begun, accepted: bool) -> None:
-        """The optimizer's part of a step, which its kernels leave out if they find that the numbers are not finite."""
-        found_inf = (~begun.sums[:2].isfinite().all()).float() if self.holds_back else None
-        for each in self.optimizers:
-            for group in each.param_groups:
-                group["lr"] = self._learning_rate(begun.step, group["peak_lr"])
-            each.found_inf = found_inf
-            if accepted:
-                each.step()
-            each.zero_grad(set_to_none=True)
-        self.position = begun.draw.position
-
-    def _settle(self, begun: Begun) -> tuple[Row, bool]:
-        """Waits for a step's numbers; gives its row and whether it is taken. NonFiniteLossError if none can be right.
-
-        This is the only place in a step where the CPU waits for the device.
-        """
-        begun.wait()
-        loss_sum, norm_sum, told = begun.numbers.tolist()
-        loss, norm = loss_sum / self.world.size, norm_sum / self.world.size
-        self.stopping |= told > 0
-        accepted = self._accept(begun.step, loss, norm, begun.draw)
-        now = time.perf_counter()
-        seconds, self.settled = now - max(begun.started, self.settled), now
-        tokens = self.config.training.batch_size * self.config.model.context_length
-        row = {
-            "step": begun.step,
-            "tokens": sum(begun.draw.position) * self.config.model.context_length,
-            "loss": loss,
-            "lr": self._learning_rate(begun.step, self.config.optimizer.lr),
-            "grad_norm": norm if accepted else None,
-            "seconds": seconds,
-            "tokens_per_second": tokens / seconds,
-            "mfu": self._mfu(tokens / seconds),
-        }
-        return row | ({"loss_scale": self.scale.value} if self.scale.active else {}), accepted
-
-    def _learning_rate(self, step: int, peak: float) -> float:
-        return learning_rate(step, peak, self.config.optimizer, self.config.training.steps)
-
-    def _mfu(self, tokens_per_second: float) -> float | None:
-        """The share of the devices' peak that this speed means; None where the peak is not known."""
-        if self.peak_flops is None:
-            return None
-        return mfu(
-            self.config.model,
-            tokens_per_second=tokens_per_second,
-            peak_flops=self.peak_flops,
-            devices=self.world.size,
-        )
-
-    def _take(self, step: int) -> tuple[Draw, Tensor]:
-        """The batch of a step, which is here already but for the first time."""
-        if self.upcoming is None or self.upcoming[0] != step:
-            self.upcoming = self._load(step, self.position)
-        _, draw, windows = self.upcoming
-        return draw, windows
-
-    def _load(self, step: int, position: tuple[int, ...]) -> tuple[int, Draw, Tensor]:
-        """Draws the batch of a step, and brings this process's share of each of its parts to the device."""
-        training, world = self.config.training, self.world
-        draw = self.sampler.draw(step, training.batch_size, position)
-        of_parts = torch.arange(training.batch_size).view(training.grad_accumulation, world.size, -1)
-        mine = of_parts[:, world.rank].flatten().numpy()
-        return step, draw, to_device(self.sampler.windows(draw, mine), self.device)
-
-    def _forward_and_backward(self, windows: Tensor) -> Tensor:
-        """Adds up the gradients of all parts of a batch; returns the mean loss of this process's share."""
-        self.model.train()
-        parts = windows.chunk(self.config.training.grad_accumulation)
-        loss = torch.zeros((), device=self.device)
-        for number, part in enumerate(parts, start=1):
-            inputs, targets = part[:, :-1], part[:, 1:]
-            with accumulating(self.wrapped, last=number == len(parts)):
-                part_loss = self._loss(inputs, targets) / len(parts)
-                torch.autograd.backward(part_loss * self.scale.value if self.scale.active else part_loss)
-            loss += part_loss.detach()
-        return loss
-
-    def _loss(self, inputs: Tensor, targets: Tensor) -> Tensor:
-        """The mean loss of a part of a batch."""
-        mask = mask_of(inputs, self.document_end)
-        with autocast(self.device, self.dtype):
-            if self.config.training.loss == "chunked":
-                loss: Tensor = self.forward(inputs, targets_BT=targets, **mask)
-                return loss
-            logits = self.forward(inputs, **mask)
-        return cross_entropy(logits.float(), targets)
-
-    def _accept(self, step: int, loss: float, norm: float, draw: Draw) -> bool:
-        """Whether the optimizer may take the step; raises NonFiniteLossError where no step can be right."""
-        if math.isfinite(loss) and math.isfinite(norm):
-            self.scale.succeeded()
-            return True
-        if math.isfinite(loss) and self.scale.shrink():
-            return False  # float16 had no room for the scaled gradient: leave the step out
+    def _refuse(self, bad: NotFiniteError) -> NoReturn:
+        """Ends the run, with all that is known of the step that cannot be taken."""
         self.writer.wait()
-        checkpoint, places = self.world.from_first(lambda: self._record_bad_batch(step, loss, norm, draw))
+        checkpoint, places = self.world.from_first(lambda: self._record_bad_batch(bad))
         raise NonFiniteLossError(
-            f"step {step}: the loss is {loss} and the gradient's norm {norm}; the weights are unharmed, as step "
-            f"{step - 1} has left them. The batch stands in {places}. Last whole checkpoint: {checkpoint or 'none'}. "
-            "Look at that batch, or try a smaller optimizer.lr or a longer warm-up"
-        )
+            f"step {bad.step}: the loss is {bad.loss} and the gradient's norm {bad.norm}; the weights are unharmed, as "
+            f"step {bad.step - 1} has left them. The batch stands in {places}. Last whole checkpoint: "
+            f"{checkpoint or 'none'}. Look at that batch, or try a smaller optimizer.lr or a longer warm-up"
+        ) from None
 
-    def _record_bad_batch(self, step: int, loss: float, norm: float, draw: Draw) -> tuple[Path | None, Path]:
+    def _record_bad_batch(self, bad: NotFiniteError) -> tuple[Path | None, Path]:
         places = [
             {"file": str(self.train_files[file].path), "first_token": start}
-            for file, start in zip(draw.files.tolist(), draw.starts.tolist(), strict=True)
+            for file, start in zip(bad.draw.files.tolist(), bad.draw.starts.tolist(), strict=True)
         ]
-        path = self.folder.path / f"bad-batch-{step:08d}.json"
-        about = {"step": step, "loss": str(loss), "grad_norm": str(norm), "sequences": places}
+        path = self.folder.path / f"bad-batch-{bad.step:08d}.json"
+        about = {"step": bad.step, "loss": str(bad.loss), "grad_norm": str(bad.norm), "sequences": places}
         with whole_file(path) as aside:
             aside.write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
         return self.folder.last_whole_checkpoint()[0], path
@@ -424,12 +254,12 @@ class Run:
     def _save(self, step: int) -> None:
         """Copies what a checkpoint needs, and writes it while training goes on."""
         copy = HostCopy(keep=self.world.is_first)
-        weights = {name: copy(tensor) for name, tensor in self.model.state_dict().items()}
+        weights = {name: copy(tensor) for name, tensor in self.stepper.model.state_dict().items()}
         state = {
-            "optimizer": optimizer_state(self.model, self.optimizers, copy),
+            "optimizer": optimizer_state(self.stepper.model, self.stepper.optimizers, copy),
             "random": self.world.gather(random_states()),
-            "position": list(self.position),
-            "loss_scale": self.scale.state(),
+            "position": list(self.stepper.position),
+            "loss_scale": self.stepper.scale.state(),
             "data": [fingerprint(file) for file in self.train_files],
         }
         copied = copy.event()
@@ -445,7 +275,7 @@ class Run:
 
     def _save_best(self, step: int, loss: float) -> None:
         copy = HostCopy(keep=self.world.is_first)
-        weights = {name: copy(tensor) for name, tensor in self.model.state_dict().items()}
+        weights = {name: copy(tensor) for name, tensor in self.stepper.model.state_dict().items()}
         copied = copy.event()
 
         def write() -> None:
@@ -492,12 +322,13 @@ class Run:
                 f"{changed[0]} is not the file that {checkpoint} was trained on: it has changed; put the old one back, "
                 "or start a new run"
             )
-        fit(snapshot.weights, self.model, checkpoint)
-        restore_optimizers(self.model, self.optimizers, state["optimizer"])
-        self.scale.restore(state["loss_scale"])
-        self.position = tuple(state["position"])
-        if len(self.position) != len(self.sampler.beginning):  # other weights were accepted: only the sum has a meaning
-            self.position = (sum(self.position), *self.sampler.beginning[1:])
+        fit(snapshot.weights, self.stepper.model, checkpoint)
+        restore_optimizers(self.stepper.model, self.stepper.optimizers, state["optimizer"])
+        self.stepper.scale.restore(state["loss_scale"])
+        position = tuple(state["position"])
+        if len(position) != len(self.sampler.beginning):  # other weights were accepted: only the sum has a meaning
+            position = (sum(position), *self.sampler.beginning[1:])
+        self.stepper.position = position
         if self.world.rank < len(state["random"]):
             restore_random_states(state["random"][self.world.rank])
         else:  # More processes than before: the new ones get a state that none has had.
@@ -527,14 +358,14 @@ class Run:
         started = time.perf_counter()
         parts = training.grad_accumulation * self.world.size  # as a step has them, so that one fits where a step does
         result: EvalResult = evaluate(
-            self.model,
+            self.stepper.model,
             self.valid_file.tokens,
             context_length=training.eval_context_length or self.config.model.context_length,
             batch_size=training.batch_size // parts,
             batches=training.eval_batches * parts,
             tokenizer=self.tokenizer,
             device=self.device,
-            dtype=self.dtype,
+            dtype=self.stepper.dtype,
             document_end=self.document_end,
             world=self.world,
         )
@@ -562,51 +393,3 @@ class Run:
             for sink in self.sinks:
                 sink.write(row)
             self.report(row)
-
-
-def make_optimizers(model: TransformerLM, config: OptimizerConfig) -> list[Optimizer]:
-    """The optimizers of a model; each group of parameters carries its peak learning rate as ``peak_lr``."""
-    rest = dict(model.named_parameters())
-    optimizers: list[Optimizer] = []
-    if config.name == "sgd":
-        optimizers.append(SGD(rest.values(), lr=config.lr))
-    if config.name == "muon":
-        hidden = [name for name, p in rest.items() if p.ndim == 2 and name.startswith("layers.")]
-        matrices = [rest.pop(name) for name in hidden]
-        optimizers.append(Muon(matrices, lr=config.muon_lr, weight_decay=config.weight_decay))
-    if config.name != "sgd":
-        optimizers.append(AdamW(_adamw_groups(rest, config), lr=config.lr, betas=config.betas, eps=config.eps))
-    for optimizer in optimizers:
-        for group in optimizer.param_groups:
-            group["peak_lr"] = group["lr"]
-    return optimizers
-
-
-def can_hold_back(optimizers: list[Optimizer], device: torch.device) -> bool:
-    """Whether all optimizers leave out an update whose numbers the CPU does not know yet; only then is not waiting for
-    them worth anything, or right.
-    """
-    return device.type == "cuda" and all(isinstance(each, AdamW) and each.fused is None for each in optimizers)
-
-
-def _adamw_groups(named: dict[str, Parameter], config: OptimizerConfig) -> list[dict[str, Any]]:
-    """Parameters by learning rate and decay: embeddings may have a rate of their own, vectors do not decay."""
-    groups: dict[tuple[float, float], list[Parameter]] = {}
-    for name, parameter in named.items():
-        lr = config.lr
-        if config.embedding_lr is not None and name.endswith("_embeddings.weight"):
-            lr = config.embedding_lr
-        decay = config.weight_decay if config.decay_all or parameter.ndim >= 2 else 0.0
-        groups.setdefault((lr, decay), []).append(parameter)
-    return [{"params": members, "lr": lr, "weight_decay": decay} for (lr, decay), members in groups.items()]
-
-
-def learning_rate(step: int, peak: float, config: OptimizerConfig, steps: int) -> float:
-    """The rate of a step (counted from 1) for a group of parameters with this peak."""
-    floor = peak * ((config.min_lr / config.lr) if config.min_lr is not None else 0.1)
-    if config.schedule == "constant":
-        return constant_schedule(step, peak, config.warmup_steps)
-    if config.schedule == "wsd":
-        decay_start = max(config.warmup_steps, round(steps * (1 - config.decay_fraction)))
-        return wsd_schedule(step, peak, floor, config.warmup_steps, decay_start, steps)
-    return cosine_schedule(step, peak, floor, config.warmup_steps, steps)

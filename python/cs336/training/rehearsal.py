@@ -57,15 +57,15 @@ def _rehearse(config: RunConfig, folder: RunFolder, world: World) -> Rehearsal:
 
     run = Run(config, folder, config.data.tokenizer, world, say_nothing)
     with FlopCounterMode(display=False, custom_mapping={torch.ops.aten.addmm: _addmm_flops}) as counter:
-        run.step(1)
+        run.stepper.step(1)
     on_cuda = run.device.type == "cuda"
     if on_cuda:
         torch.cuda.reset_peak_memory_stats(run.device)
-    second = run.step(2)
-    timed = run.step(3) if config.training.compile else second
-    weights = list(run.model.parameters())
+    second = run.stepper.step(2)
+    timed = run.stepper.step(3) if config.training.compile else second
+    weights = list(run.stepper.model.parameters())
     remembered = [
-        value for optimizer in run.optimizers for state in optimizer.state.values() for value in state.values()
+        value for optimizer in run.stepper.optimizers for state in optimizer.state.values() for value in state.values()
     ]
     kept = [part_here(t) for t in (*weights, *weights, *remembered) if isinstance(t, Tensor)]  # twice: gradients
     return Rehearsal(
