@@ -111,7 +111,8 @@ def test_chunks_of_a_graphics_card_have_round_sizes() -> None:
     assert chunk_rows("cuda", 10**10, torch.float32) == chunk_rows("cpu", 10**10, torch.float32) == 1
     assert chunk_bytes("cuda", 100_000, 50_257, torch.bfloat16) == 8192 * 50_304 * 2
     assert chunk_bytes("cuda", 100, 50_257, torch.bfloat16) == 100 * 50_304 * 2
-    assert chunk_bytes("cpu", 100_000, 10_000, torch.bfloat16) == 800 * 10_000 * 8
+    assert chunk_bytes("cpu", 100_000, 10_000, torch.float32) == 800 * 10_000 * 4
+    assert chunk_bytes("cpu", 100_000, 10_000, torch.bfloat16) == 800 * 10_000 * (2 + 4)
 
 
 def test_shapes_that_do_not_fit_are_refused() -> None:

@@ -80,25 +80,30 @@ SoftmaxGradient = Callable[[Tensor, Tensor, int], tuple[Tensor, Tensor]]
 def chunk_bytes(kind: str, rows: int, vocab: int, dtype: torch.dtype) -> int:
     """What the logits of a chunk take of this many rows at most, with what becomes of them."""
     columns = vocab + -vocab % MULTIPLE.get(kind, 1)
-    numbers = min(rows, chunk_rows(kind, vocab, dtype)) * columns
-    return numbers * dtype.itemsize if kind == "cuda" else numbers * 2 * 4
+    wide = torch.promote_types(dtype, torch.float32)
+    number = dtype.itemsize
+    if kind != "cuda" and wide != dtype:
+        number += wide.itemsize  # a copy, to compute with; the rest is in place
+    return min(rows, chunk_rows(kind, vocab, dtype)) * columns * number
 
 
 def softmax_gradient(logits_RV: Tensor, targets_R1: Tensor, vocab: int) -> tuple[Tensor, Tensor]:
     """The losses of rows, (R, 1), and the gradient of their sum, (R, V'), of the logits' type: probabilities - 1 at the
     target.
 
-    Columns from `vocab` on are no entries, and their gradient is 0. The logits may be overwritten.
+    Columns from `vocab` on are no entries, and their gradient is 0. The logits may be overwritten: here, in float32, a
+    chunk takes no memory but theirs.
     """
     narrow = logits_RV.dtype
     logits_RV = logits_RV.to(torch.promote_types(narrow, torch.float32))
     logits_RV[:, vocab:] = -torch.inf
-    log_probabilities_RV = torch.log_softmax(logits_RV, dim=-1)
-    del logits_RV  # its memory serves the next chunk
-    losses_R1 = -log_probabilities_RV.gather(1, targets_R1)
-    gradient_RV = log_probabilities_RV.exp_()
+    shifted_RV = logits_RV.sub_(logits_RV.amax(dim=-1, keepdim=True))
+    of_target_R1 = shifted_RV.gather(1, targets_R1)
+    exponentials_RV = shifted_RV.exp_()
+    total_R1 = exponentials_RV.sum(dim=-1, keepdim=True)
+    gradient_RV = exponentials_RV.div_(total_R1)
     gradient_RV.scatter_add_(1, targets_R1, gradient_RV.new_full(targets_R1.shape, -1.0))
-    return losses_R1, gradient_RV.to(narrow)
+    return total_R1.log() - of_target_R1, gradient_RV.to(narrow)
 
 
 def fastest_softmax_gradient(kind: str, dtype: torch.dtype) -> SoftmaxGradient:
