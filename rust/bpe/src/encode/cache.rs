@@ -17,8 +17,9 @@ const MOST_LINES: [usize; 2] = [1 << 18, 1 << 20];
 /// Bytes of text to a line: with so many lines, hardly any word of a text in many languages has to make room.
 const BYTES_PER_LINE: usize = 16;
 
-/// How many times as many there are each time that half of the entries are taken.
-const GROWTH: usize = 4;
+/// How many times as many there are as soon as there was a word to each of them, for the first time and later. A text that
+/// outgrows the first ones is long, and growing costs a look at every entry and as much memory as there will be lines.
+const GROWTH: [usize; 2] = [16, 4];
 
 /// Ids that an entry has room for. Those of other words, and the bytes of long ones, stand in an arena.
 pub const INLINE_IDS: usize = 4;
@@ -163,10 +164,17 @@ fn pair(low: u32, high: u32) -> u64 {
 }
 
 impl Cache {
-    /// Writes the ids of a word that its line alone doesn't tell; returns how many, if the word is known.
-    pub fn other(&self, key: Key, hash: u64, word: &[u8], ids: &mut [u32]) -> Option<usize> {
-        let lines = self.lines();
-        let (few, count) = lines.get(key, hash).or_else(|| lines.beside(key, hash))?;
+    /// Writes the ids of a word that its line alone doesn't tell; returns how many, if the word is known. From now on its
+    /// line tells of it.
+    pub fn other(&mut self, key: Key, hash: u64, word: &[u8], ids: &mut [u32]) -> Option<usize> {
+        let (few, count) = match self.lines().get(key, hash) {
+            Some(known) => known,
+            None => {
+                let known = self.lines().beside(key, hash)?;
+                recall(&mut self.lines, key, hash);
+                known
+            }
+        };
         if count == 0 {
             return self.arena.get(key, few, word, ids);
         }
@@ -192,7 +200,8 @@ impl Cache {
         self.entered += 1;
         let lines = self.lines.len();
         if self.entered > lines && lines < self.most {
-            let next = self.worth().min(GROWTH * lines);
+            let growth = GROWTH[usize::from(lines > FIRST_LINES)];
+            let next = self.worth().min(growth * lines);
             if next > lines {
                 self.grow(next);
             }
@@ -247,6 +256,18 @@ fn enter(lines: &mut [Line], hash: u64, entry: Entry) {
     if let Some(place) = entries(beside).into_iter().find(free) {
         *place = oldest;
     }
+}
+
+/// Puts a word that stands beside into its own line, where it is found at once, and what came there first in its place:
+/// frequent words end up where they belong, and the others make room.
+fn recall(lines: &mut [Line], key: Key, hash: u64) {
+    let at = (hash >> shift(lines.len())) as usize;
+    let same = |other: &mut Entry| other[..2] == [key.low, key.high];
+    let Some(place) = entries(&mut lines[at ^ 1]).into_iter().position(same) else { return };
+    let [newer, older] = entries(&mut lines[at]);
+    let oldest = std::mem::replace(older, *newer);
+    let recalled = std::mem::replace(entries(&mut lines[at ^ 1])[place], oldest);
+    *entries(&mut lines[at])[0] = recalled;
 }
 
 impl Arena {
@@ -336,13 +357,12 @@ mod tests {
         word.iter().map(|&byte| u32::from(byte) + 1000 * word.len() as u32).collect()
     }
 
-    fn known(cache: &Cache, word: &[u8]) -> Option<Vec<u32>> {
+    fn known(cache: &mut Cache, word: &[u8]) -> Option<Vec<u32>> {
         let (key, hash) = Key::of(word, 0, word.len(), *SEED);
         let mut ids = vec![0; LONGEST];
         let count = cache.other(key, hash, word, &mut ids)?;
-        if let Some((four, count @ 1..)) = cache.lines().get(key, hash) {
-            assert_eq!(four[..count], ids[..count]);
-        }
+        let (four, few) = cache.lines().get(key, hash).unwrap();
+        assert_eq!(four[..few], ids[..few]);
         Some(ids[..count].to_vec())
     }
 
@@ -355,12 +375,12 @@ mod tests {
             _ => format!("{number:020}").into_bytes(),
         };
         for word in (0..words).map(spelled) {
-            assert_eq!(known(&cache, &word), None);
+            assert_eq!(known(&mut cache, &word), None);
             let (key, hash) = Key::of(&word, 0, word.len(), *SEED);
             cache.remember(key, hash, &word, &ids(&word)).unwrap();
-            assert_eq!(known(&cache, &word), Some(ids(&word)));
+            assert_eq!(known(&mut cache, &word), Some(ids(&word)));
         }
-        let known = (0..words).map(spelled).filter_map(|word| known(&cache, &word).map(|found| (word, found)));
+        let known = (0..words).map(spelled).filter_map(|word| known(&mut cache, &word).map(|found| (word, found)));
         let right = known.inspect(|(word, found)| assert_eq!(found, &ids(word))).count();
         (cache, right)
     }
@@ -376,12 +396,12 @@ mod tests {
     fn what_was_forgotten_is_learnt_anew() {
         let (mut cache, _) = entered(1_200_000);
         let words = (0..3000).map(|number| format!("{number:020}").into_bytes());
-        let forgotten: Vec<_> = words.filter(|word| known(&cache, word).is_none()).collect();
+        let forgotten: Vec<_> = words.filter(|word| known(&mut cache, word).is_none()).collect();
         assert!(forgotten.len() > 1000, "{}", forgotten.len());
         for word in forgotten {
             let (key, hash) = Key::of(&word, 0, word.len(), *SEED);
             cache.remember(key, hash, &word, &ids(&word)).unwrap();
-            assert_eq!(known(&cache, &word), Some(ids(&word)));
+            assert_eq!(known(&mut cache, &word), Some(ids(&word)));
         }
     }
 

@@ -2,6 +2,7 @@
 
 mod batch;
 mod cache;
+mod derivations;
 mod file;
 mod ids;
 mod merge;
@@ -9,7 +10,6 @@ mod pairs;
 mod search;
 mod stream;
 mod trie;
-mod whole;
 mod words;
 
 pub use batch::BatchIds;
@@ -23,8 +23,8 @@ pub(crate) use words::Words;
 
 use crate::vocab::Vocabulary;
 use crate::{Error, Job, Result};
+use derivations::Derivations;
 use search::{Memo, Search};
-use whole::Derivations;
 
 /// What encoding needs of a vocabulary.
 #[derive(Debug)]
@@ -58,7 +58,7 @@ impl Encoder {
         let (merger, caches) = (Merger { bytes, pairs }, Caches::default());
         let mut encoder = Self { merger, whole: Vec::new(), longest: 0, search: None, caches };
         let mut searched = false;
-        if let Some(derivations) = Derivations::new(vocabulary) {
+        if let Some(derivations) = Derivations::new(vocabulary)? {
             let whole = derivations.whole(vocabulary, &encoder.merger.pairs);
             encoder.search = Search::new(vocabulary, derivations, &whole)?;
             let missing = |(id, _)| vocabulary.is_ordinary(id) && !whole[id as usize];

@@ -6,9 +6,9 @@
 //! and goes back where none does. A place from which it went back can't be reached in another way, so that it is never
 //! visited twice, and the time is linear.
 
+use super::derivations::Derivations;
 use super::pairs::{NO_RANK, PairTable};
 use super::trie::{NONE, Trie};
-use super::whole::Derivations;
 use crate::memory::Table;
 use crate::vocab::Vocabulary;
 use crate::{Error, Job, Result};
@@ -20,16 +20,8 @@ const CHECK: usize = 1 << 12;
 #[derive(Debug)]
 pub struct Search {
     trie: Trie,
-    signatures: Table<Signature>,
     tokens: Table<Token>,
     derivations: Derivations,
-}
-
-/// Which tokens a token goes with, see [`Derivations::signatures`]. By itself, for little else is needed of most tokens.
-#[derive(Clone, Copy, Debug)]
-struct Signature {
-    end: u64,
-    beginning: u64,
 }
 
 /// Where the search goes on when a token does not fit.
@@ -67,17 +59,14 @@ impl Search {
         let mut by_beginning: Vec<_> = words.map(|(id, token)| (beginning(token), token, id)).collect();
         by_beginning.sort_unstable();
         let sorted: Vec<(&[u8], u32)> = by_beginning.into_iter().map(|(_, token, id)| (token, id)).collect();
-        let needed = (vocabulary.size() * (size_of::<Token>() + size_of::<Signature>())) as u64;
-        let missing = || Error::OutOfMemory { what: "the table of tokens", needed };
-        let signatures = derivations.signatures(vocabulary).into_iter();
-        let signatures: Vec<_> = signatures.map(|(end, beginning)| Signature { end, beginning }).collect();
-        let signatures = Table::of(&signatures).ok_or_else(missing)?;
-        let mut tokens = Table::new(UNKNOWN, vocabulary.size()).ok_or_else(missing)?;
+        let needed = (vocabulary.size() * size_of::<Token>()) as u64;
+        let missing = Error::OutOfMemory { what: "the table of tokens", needed };
+        let mut tokens = Table::new(UNKNOWN, vocabulary.size()).ok_or(missing)?;
         for (token, id) in &sorted {
             tokens[*id as usize].length = token.len() as u32;
         }
         let trie = Trie::new(&sorted, |id, shorter| tokens[id as usize].shorter = shorter)?;
-        Ok(trie.map(|trie| Self { trie, signatures, tokens, derivations }))
+        Ok(trie.map(|trie| Self { trie, tokens, derivations }))
     }
 
     /// Appends the ids of a word; false, and nothing appended, where no way was found, which does not happen.
@@ -94,7 +83,7 @@ impl Search {
         let mut failed = 0u64;
         memo.failed.clear();
         let mut at = 0;
-        let (mut candidate, mut length) = self.trie.longest(word);
+        let (mut candidate, mut length) = self.trie.longest(word, |id| self.derivations.prefetch(id));
         let mut steps = 0usize;
         while at < word.len() {
             steps += 1;
@@ -115,12 +104,12 @@ impl Search {
             } else {
                 let end = at + length;
                 let open = if end < 64 { failed >> end & 1 == 0 } else { !memo.has_failed(end) };
-                if open && last.is_none_or(|last| self.go_together(pairs, memo, last, candidate)) {
+                if open && last.is_none_or(|last| self.go_together(pairs, memo, (last, candidate), &word[at - 1..])) {
                     super::reserve(out, 1, "the token ids")?;
                     out.push(candidate);
                     at = end;
                     // Its length comes from the walk: so the next walk need not wait for the table.
-                    (candidate, length) = self.trie.longest(&word[at..]);
+                    (candidate, length) = self.trie.longest(&word[at..], |id| self.derivations.prefetch(id));
                     continue;
                 }
                 candidate = self.tokens[candidate as usize].shorter;
@@ -130,11 +119,12 @@ impl Search {
         Ok(true)
     }
 
-    /// Whether merging leaves two tokens as they are that stand side by side.
+    /// Whether merging leaves two tokens as they are that stand side by side; `border` begins with the last byte of the one
+    /// and the first of the other.
     #[inline]
-    fn go_together(&self, pairs: &PairTable, memo: &mut Memo, left: u32, right: u32) -> bool {
-        if self.signatures[left as usize].end & self.signatures[right as usize].beginning == 0 {
-            return true;
+    fn go_together(&self, pairs: &PairTable, memo: &mut Memo, (left, right): (u32, u32), border: &[u8]) -> bool {
+        if let Some(told) = self.derivations.glance(left, right, border[0], border[1]) {
+            return told;
         }
         // Ids are less than 2^26.
         let key = u64::from(left) << 28 | u64::from(right) << 2 | 1;
@@ -143,7 +133,7 @@ impl Search {
         if *entry & !2 == key {
             return *entry & 2 != 0;
         }
-        let together = pairs.get(left, right).0 == NO_RANK && self.derivations.meet(pairs, left, right);
+        let together = pairs.rank(left, right) == NO_RANK && self.derivations.meet(pairs, left, right);
         *entry = key | u64::from(together) << 1;
         together
     }

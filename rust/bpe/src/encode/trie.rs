@@ -107,15 +107,17 @@ impl Trie {
         Ok(Some(Self { nodes, root }))
     }
 
-    /// The longest token that the text begins with, and its length; [`NONE`] if there is none.
+    /// The longest token that the text begins with, and its length; [`NONE`] if there is none. Calls `passed` on each that
+    /// the text begins with, in order of length.
     #[inline]
-    pub fn longest(&self, text: &[u8]) -> (u32, usize) {
+    pub fn longest(&self, text: &[u8], passed: impl Fn(u32)) -> (u32, usize) {
         let nodes: &[Node] = &self.nodes;
         let (mut base, mut longest) = (self.root, (NONE, 0));
         for (at, &byte) in text.iter().enumerate() {
             let Some(node) = nodes.get(base ^ usize::from(byte)).filter(|node| node.has_label(byte)) else { break };
             if node.token() != NONE {
                 longest = (node.token(), at + 1);
+                passed(node.token());
             }
             base = node.base();
         }
@@ -220,8 +222,8 @@ mod tests {
                 (1..=most).rev().find_map(|length| tokens.get(&text[..length])).copied().unwrap_or(NONE)
             };
             for text in texts {
-                prop_assert_eq!(trie.longest(&text).0, longest(&text, text.len()));
-                if let (id @ 0..NONE, length) = trie.longest(&text) {
+                prop_assert_eq!(trie.longest(&text, |_| ()).0, longest(&text, text.len()));
+                if let (id @ 0..NONE, length) = trie.longest(&text, |_| ()) {
                     prop_assert_eq!(tokens[&text[..length]], id);
                 }
             }
