@@ -1,10 +1,10 @@
 """Encode the same texts with every tokenizer that is installed, side by side, check the ids, and print a table.
 
 Rounds are interleaved, so that a slow minute of the machine hits everybody; what counts are the ratios. Of each text a
-slice of 10 MB is taken, and the whole file. ``cold`` is the first call of a new tokenizer, ``warm`` the median of the
-later ones; every call gets new strings. All run on one thread, snaptokens and Hugging Face too, which would otherwise
-start one for each core on a batch. ``file`` is a whole process, from a text file to a token file. Rivals that are not
-installed are left out and named:
+slice of 10 MB is taken, and the whole file. ``cold`` is the first call of a new tokenizer, the median of several;
+``warm`` the median of later calls. Every call gets new strings. All run on one thread, snaptokens and Hugging Face too,
+which would otherwise start one for each core on a batch. ``file`` is a whole process, from a text file to a token file.
+Rivals that are not installed are left out and named:
 
     pip install gigatoken tiktoken snaptokens splintr-rs tokenizers
     python benches/python/encode.py --encodings ENCODINGS books.txt code.txt --vocabulary r50k --output results
@@ -25,6 +25,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -178,7 +179,7 @@ class Result:
     warm: float
     ratio_cold: float = 1.0
     ratio_warm: float = 1.0
-    """Times as fast as the library is cs336; of the later rounds the median."""
+    """Times as fast as the library is cs336: of what was measured in turns, the median."""
     peak_megabytes: float | None = None
     """Of a process of its own."""
 
@@ -214,9 +215,17 @@ def seconds(task: Task, argument: Any) -> tuple[float, Any]:
 
 
 def compare(
-    libraries: dict[str, dict[str, Task]], vocabulary: str, text_name: str, text: str, task: str, rounds: int
+    new: Callable[[], dict[str, dict[str, Task]]],
+    vocabulary: str,
+    text_name: str,
+    text: str,
+    task: str,
+    *,
+    tokenizers: int,
+    rounds: int,
 ) -> list[Result]:
-    """Every library once a round at one task."""
+    """Every library at one task, in turns: the first call of so many tokenizers, then so many rounds with the last."""
+    libraries = new()
     taking_part = [name for name, tasks in libraries.items() if task in tasks]
     arguments: dict[str, Any] = {}
     for name in taking_part:
@@ -226,26 +235,32 @@ def compare(
             ids = libraries["cs336"]["array"]([part])
             arguments[name] = ids.tolist() if name == "tiktoken" else ids
     megabytes = {name: len(text.encode()) / SLOW.get(name, 1) / 1e6 for name in taking_part}
-    times: dict[str, list[float]] = {name: [] for name in taking_part}
+    cold: dict[str, list[float]] = {name: [] for name in taking_part}
+    warm: dict[str, list[float]] = {name: [] for name in taking_part}
     given: dict[str, Any] = {}
-    for _ in range(rounds):
+    for times in [cold] * tokenizers + [warm] * rounds:
+        if times is cold:
+            libraries = new()
         for name in taking_part:
             taken, given[name] = seconds(libraries[name][task], anew(arguments[name]))
             times[name].append(taken / megabytes[name])
     check(libraries, task, arguments, given)
-    ours = times["cs336"]
+
+    def ratio(times: dict[str, list[float]], name: str) -> float:
+        return statistics.median(one / our for one, our in zip(times[name], times["cs336"], strict=True))
+
     return [
         Result(
             vocabulary=vocabulary,
             text=text_name,
             task=task,
             library=name,
-            cold=1 / mine[0],
-            warm=1 / statistics.median(mine[1:]),
-            ratio_cold=mine[0] / ours[0],
-            ratio_warm=statistics.median(one / our for one, our in zip(mine[1:], ours[1:], strict=True)),
+            cold=1 / statistics.median(cold[name]),
+            warm=1 / statistics.median(warm[name]),
+            ratio_cold=ratio(cold, name),
+            ratio_warm=ratio(warm, name),
         )
-        for name, mine in times.items()
+        for name in taking_part
     ]
 
 
@@ -384,7 +399,8 @@ def main() -> None:
     parser.add_argument("texts", nargs="+", type=Path)
     parser.add_argument("--encodings", type=Path, required=True)
     parser.add_argument("--vocabulary", action="append", choices=list(VOCABULARIES), help="default: r50k")
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--tokenizers", type=int, default=3, help="how many for the first calls (default: 3)")
+    parser.add_argument("--rounds", type=int, default=5, help="of later calls, and of files (default: 5)")
     parser.add_argument("--library", action="append", help="only these, besides cs336")
     parser.add_argument("--output", type=Path, help="write OUTPUT.md and OUTPUT.json")
     options = parser.parse_args()
@@ -395,6 +411,10 @@ def main() -> None:
     missing = sorted(set(asked) - set(names))
     if missing:
         print(f"not installed, left out: {', '.join(missing)}", file=sys.stderr)
+
+    def new(vocabulary: Vocabulary) -> dict[str, dict[str, Task]]:
+        return {name: LIBRARIES[name](options.encodings, vocabulary) for name in names}
+
     results: list[Result] = []
     for vocabulary in (VOCABULARIES[name] for name in options.vocabulary or ["r50k"]):
         for path in options.texts:
@@ -404,16 +424,15 @@ def main() -> None:
                 parts[path.name] = (text, ["array"])
             for part_name, (part, tasks) in parts.items():
                 for task in tasks:
-                    # A new tokenizer for each task: the first round is cold.
-                    libraries = {name: LIBRARIES[name](options.encodings, vocabulary) for name in names}
-                    found = compare(libraries, vocabulary.name, part_name, part, task, options.rounds)
+                    counts = {"tokenizers": options.tokenizers, "rounds": options.rounds}
+                    found = compare(partial(new, vocabulary), vocabulary.name, part_name, part, task, **counts)
                     print(markdown(found), flush=True)
                     results += found
             for threads in (1, 2):
                 found = files(options.encodings, vocabulary, path, names, threads, options.rounds)
                 print(markdown(found), flush=True)
                 results += found
-        results += latency(libraries, vocabulary.name, text)
+        results += latency(new(vocabulary), vocabulary.name, text)
     print(markdown(results))
     if options.output:
         about = facts(
