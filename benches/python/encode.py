@@ -37,6 +37,7 @@ SLICE = 10_000_000
 SMALL = 2_000
 
 TASKS = ["array", "list", "batch to lists", "batch to array", "decode"]
+OTHERS = ["file", "short"]
 
 Task = Callable[[Any], Any]
 
@@ -402,9 +403,11 @@ def main() -> None:
     parser.add_argument("--tokenizers", type=int, default=3, help="how many for the first calls (default: 3)")
     parser.add_argument("--rounds", type=int, default=5, help="of later calls, and of files (default: 5)")
     parser.add_argument("--library", action="append", help="only these, besides cs336")
+    parser.add_argument("--task", action="append", choices=TASKS + OTHERS, help="only these")
     parser.add_argument("--output", type=Path, help="write OUTPUT.md and OUTPUT.json")
     options = parser.parse_args()
     asked = options.library or list(LIBRARIES)
+    wanted = options.task or TASKS + OTHERS
     names = [name for name in LIBRARIES if name == "cs336" or (name in asked and importlib.util.find_spec(name))]
     # Read when a library first starts its threads, which has not happened yet.
     os.environ["RAYON_NUM_THREADS"] = "1"
@@ -423,16 +426,17 @@ def main() -> None:
             if len(text) > 2 * SLICE:
                 parts[path.name] = (text, ["array"])
             for part_name, (part, tasks) in parts.items():
-                for task in tasks:
+                for task in filter(wanted.__contains__, tasks):
                     counts = {"tokenizers": options.tokenizers, "rounds": options.rounds}
                     found = compare(partial(new, vocabulary), vocabulary.name, part_name, part, task, **counts)
                     print(markdown(found), flush=True)
                     results += found
-            for threads in (1, 2):
+            for threads in (1, 2) if "file" in wanted else ():
                 found = files(options.encodings, vocabulary, path, names, threads, options.rounds)
                 print(markdown(found), flush=True)
                 results += found
-        results += latency(new(vocabulary), vocabulary.name, text)
+        if "short" in wanted:
+            results += latency(new(vocabulary), vocabulary.name, text)
     print(markdown(results))
     if options.output:
         about = facts(
