@@ -3,6 +3,7 @@
 
 use super::PairTable;
 use super::pairs::NO_RANK;
+use super::trie::NONE;
 use crate::memory::{Table, prefetch};
 use crate::vocab::Vocabulary;
 use crate::{Error, Result};
@@ -21,13 +22,13 @@ fn short(time: Time) -> ShortTime {
     ShortTime::try_from(time).unwrap_or(LATE)
 }
 
-/// How a token is made, where that says when: by one merge at most, and after its parts. And what its borders are like,
-/// beside it, for whoever asks wants both.
+/// How a token is made, where that says when: by one merge at most, and after its parts. And what else is asked of a token
+/// that may stand beside another: all of it in one cache line, for most are not near when they are looked at.
 ///
 /// What merges across a border is one of the left token's tails - itself, what it ends with, and so on to its last byte -
 /// with one of the right token's heads, before either becomes part of something greater on its own side.
 #[derive(Clone, Copy, Debug)]
-#[repr(align(16))]
+#[repr(align(64))]
 struct Derivation {
     /// Time, left and right part. Of what no merge makes the time is [`NEVER`].
     made: Time,
@@ -42,6 +43,9 @@ struct Derivation {
     /// Its tails, and what one of them merges with before that ends.
     tails: Set,
     after: Set,
+    /// Its length in bytes, and the longest other token that it begins with.
+    length: u32,
+    shorter: u32,
 }
 
 /// Tokens, of which several may have one bit: what is in two sets leaves a bit in both.
@@ -61,6 +65,8 @@ const UNKNOWN: Derivation = Derivation {
     before: 0,
     tails: 0,
     after: 0,
+    length: 0,
+    shorter: NONE,
 };
 
 /// The derivation of every token.
@@ -109,10 +115,24 @@ impl Derivations {
                 before: left.before,
                 tails: right.tails | only(merge.new),
                 after: right.after,
+                ..UNKNOWN
             };
             by_id[merge.left as usize].after |= only(merge.right);
         }
         Ok(Some(Self { by_id, bytes }))
+    }
+
+    /// Sets what [`shorter`](Self::shorter) gives.
+    pub fn set_shorter(&mut self, id: u32, length: usize, shorter: u32) {
+        let token = &mut self.by_id[id as usize];
+        (token.length, token.shorter) = (length as u32, shorter);
+    }
+
+    /// A token's length, and the longest other one that it begins with.
+    #[inline]
+    pub fn shorter(&self, id: u32) -> (usize, u32) {
+        let token = &self.by_id[id as usize];
+        (token.length as usize, token.shorter)
     }
 
     /// Asks for the memory that [`glance`](Self::glance) will read.

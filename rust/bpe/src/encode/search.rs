@@ -9,9 +9,8 @@
 use super::derivations::Derivations;
 use super::pairs::{NO_RANK, PairTable};
 use super::trie::{NONE, Trie};
-use crate::memory::Table;
 use crate::vocab::Vocabulary;
-use crate::{Error, Job, Result};
+use crate::{Job, Result};
 
 /// After so many tokens the caller is asked whether to stop: less than a millisecond.
 const CHECK: usize = 1 << 12;
@@ -20,19 +19,8 @@ const CHECK: usize = 1 << 12;
 #[derive(Debug)]
 pub struct Search {
     trie: Trie,
-    tokens: Table<Token>,
     derivations: Derivations,
 }
-
-/// Where the search goes on when a token does not fit.
-#[derive(Clone, Copy, Debug)]
-struct Token {
-    length: u32,
-    /// The longest other token that it begins with.
-    shorter: u32,
-}
-
-const UNKNOWN: Token = Token { length: 0, shorter: NONE };
 
 /// Room for a search, and what earlier ones found out.
 #[derive(Debug)]
@@ -54,19 +42,14 @@ impl Default for Memo {
 
 impl Search {
     /// `whole` says by id which tokens are what merging makes of their bytes. `None` if the trie would be too large.
-    pub fn new(vocabulary: &Vocabulary, derivations: Derivations, whole: &[bool]) -> Result<Option<Self>> {
+    pub fn new(vocabulary: &Vocabulary, mut derivations: Derivations, whole: &[bool]) -> Result<Option<Self>> {
         let words = vocabulary.tokens().filter(|(id, _)| whole[*id as usize]);
         let mut by_beginning: Vec<_> = words.map(|(id, token)| (beginning(token), token, id)).collect();
         by_beginning.sort_unstable();
         let sorted: Vec<(&[u8], u32)> = by_beginning.into_iter().map(|(_, token, id)| (token, id)).collect();
-        let needed = (vocabulary.size() * size_of::<Token>()) as u64;
-        let missing = Error::OutOfMemory { what: "the table of tokens", needed };
-        let mut tokens = Table::new(UNKNOWN, vocabulary.size()).ok_or(missing)?;
-        for (token, id) in &sorted {
-            tokens[*id as usize].length = token.len() as u32;
-        }
-        let trie = Trie::new(&sorted, |id, shorter| tokens[id as usize].shorter = shorter)?;
-        Ok(trie.map(|trie| Self { trie, tokens, derivations }))
+        let set_shorter = |(token, id): &(&[u8], u32), shorter| derivations.set_shorter(*id, token.len(), shorter);
+        let trie = Trie::new(&sorted, set_shorter)?;
+        Ok(trie.map(|trie| Self { trie, derivations }))
     }
 
     /// Appends the ids of a word; false, and nothing appended, where no way was found, which does not happen.
@@ -98,9 +81,9 @@ impl Search {
                 }
                 let Some(last) = last else { return Ok(false) };
                 out.pop();
-                let last = self.tokens[last as usize];
-                at -= last.length as usize;
-                candidate = last.shorter;
+                let (length, shorter) = self.derivations.shorter(last);
+                at -= length;
+                candidate = shorter;
             } else {
                 let end = at + length;
                 let open = if end < 64 { failed >> end & 1 == 0 } else { !memo.has_failed(end) };
@@ -112,9 +95,9 @@ impl Search {
                     (candidate, length) = self.trie.longest(&word[at..], |id| self.derivations.prefetch(id));
                     continue;
                 }
-                candidate = self.tokens[candidate as usize].shorter;
+                candidate = self.derivations.shorter(candidate).1;
             }
-            length = self.tokens.get(candidate as usize).map_or(0, |token| token.length as usize);
+            length = if candidate == NONE { 0 } else { self.derivations.shorter(candidate).0 };
         }
         Ok(true)
     }

@@ -68,8 +68,8 @@ struct Group<'t> {
 
 impl Trie {
     /// A trie of tokens in order of their bytes, none empty, none twice; `None` if it would be too large. Calls
-    /// `shorter(id, other)` on each token and the longest other one that it begins with, [`NONE`] where there is none.
-    pub fn new(tokens: &[(&[u8], u32)], mut shorter: impl FnMut(u32, u32)) -> Result<Option<Self>> {
+    /// `shorter(token, other)` on each token and the longest other one that it begins with, [`NONE`] where there is none.
+    pub fn new(tokens: &[(&[u8], u32)], mut shorter: impl FnMut(&(&[u8], u32), u32)) -> Result<Option<Self>> {
         let mut builder = Builder::default();
         builder.add_block()?;
         builder.open.clear();
@@ -77,11 +77,11 @@ impl Trie {
         // In order of depth, so that what every walk begins with stands together.
         let mut waiting = VecDeque::from([Group { tokens, depth: 0, slot: 0, longest: NONE }]);
         while let Some(Group { mut tokens, depth, slot, mut longest }) = waiting.pop_front() {
-            if let Some(((token, id), rest)) = tokens.split_first()
-                && token.len() == depth
+            if let Some((first, rest)) = tokens.split_first()
+                && first.0.len() == depth
             {
-                shorter(*id, longest);
-                (longest, tokens) = (*id, rest);
+                shorter(first, longest);
+                (longest, tokens) = (first.1, rest);
             }
             if tokens.is_empty() {
                 continue;
@@ -217,7 +217,7 @@ mod tests {
             let tokens: BTreeMap<Vec<u8>, u32> = tokens.into_iter().zip(0..).collect();
             let sorted: Vec<(&[u8], u32)> = tokens.iter().map(|(token, id)| (&token[..], *id)).collect();
             let mut shorter = BTreeMap::new();
-            let trie = Trie::new(&sorted, |id, other| { shorter.insert(id, other); }).unwrap().unwrap();
+            let trie = Trie::new(&sorted, |token, other| { shorter.insert(token.1, other); }).unwrap().unwrap();
             let longest = |text: &[u8], most: usize| {
                 (1..=most).rev().find_map(|length| tokens.get(&text[..length])).copied().unwrap_or(NONE)
             };
