@@ -53,8 +53,8 @@ def _matches(name: str) -> list[str]:
 
     if Path(name).exists():
         return [name]
-    # Not Path.glob, which takes no absolute pattern.
-    files = sorted(path for path in glob.glob(name, recursive=True) if not Path(path).is_dir())  # noqa: PTH207
+    found = glob.glob(name, recursive=True)  # noqa: PTH207  Path.glob takes no absolute pattern
+    files = sorted(path for path in found if not Path(path).is_dir())
     if not files:
         raise FileNotFoundError(errno.ENOENT, "no file matches this pattern; check its folder and its name", name)
     return files
