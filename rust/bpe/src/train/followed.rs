@@ -97,8 +97,10 @@ impl Side {
     }
 }
 
-/// The neighbours that a thread met.
+/// The neighbours that a thread met. The lengths of its lists change with every place, so that no two threads' may share a
+/// cache line, nor the pair of lines that some processors fetch together.
 #[derive(Default)]
+#[repr(align(128))]
 struct Sides {
     left: Side,
     right: Side,
