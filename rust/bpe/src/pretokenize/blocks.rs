@@ -55,7 +55,7 @@ impl Block {
         let (mut block, wide) = ascii::<AVX2>(bytes);
         block.len = len;
         if wide != 0 {
-            block = block.with(&beyond_ascii(text.as_bytes(), start, wide, len));
+            block = block.with(&beyond_ascii::<AVX2>(text.as_bytes(), start, wide, len));
         }
         if block.len < BLOCK { block.cut() } else { block }
     }
@@ -73,18 +73,6 @@ impl Block {
             inner: other.inner,
             ..*self
         }
-    }
-
-    /// Adds the bytes of characters of one class.
-    #[inline]
-    fn add(&mut self, class: u8, bytes: u64) {
-        let has = |wanted: u8| if class & wanted != 0 { bytes } else { 0 };
-        self.letters |= has(LETTER);
-        self.marks |= has(MARK);
-        self.numbers |= has(NUMBER);
-        self.spaces |= has(SPACE);
-        self.upper |= has(UPPER) & !has(LOWER);
-        self.lower |= has(LOWER) & !has(UPPER);
     }
 
     /// Clears what stands beyond the end.
@@ -128,33 +116,123 @@ impl Block {
     }
 }
 
-/// The masks of the characters beyond ASCII, which begin in `wide`. One that ends beyond the block is left to the next.
-#[inline(never)]
-fn beyond_ascii(text: &[u8], start: usize, wide: u64, len: usize) -> Block {
-    let classes = &*CLASSES;
-    let mut block = Block { len, ..Block::default() };
-    let (mut left, mut firsts) = (wide, 0);
-    // The bytes of characters in a row that are of one class: most are of the same as those before.
-    let (mut class, mut run) = (0, 0);
-    while left != 0 {
-        let at = left.trailing_zeros() as usize;
-        let (next, length) = classes.wide(text, start + at);
-        if at + length > BLOCK || length == 0 {
-            block.len = at;
-            break;
-        }
-        if next != class {
-            block.add(class, run);
-            (class, run) = (next, 0);
-        }
-        let bytes = ((1 << length) - 1) << at;
-        left &= !bytes;
-        run |= bytes;
-        firsts |= 1 << at;
+/// The masks of the characters beyond ASCII, whose bytes are `wide`. One that ends beyond the block is left to the next.
+#[inline(always)]
+fn beyond_ascii<const AVX2: bool>(text: &[u8], start: usize, wide: u64, len: usize) -> Block {
+    #[cfg(target_arch = "x86_64")]
+    if AVX2 {
+        // SAFETY: the caller says that the machine has AVX2, and what came with it.
+        return unsafe { beyond_ascii_avx2(text, start, wide, len) };
     }
-    block.add(class, run);
-    block.inner = wide & !left & !firsts;
-    block
+    beyond_ascii_anywhere(text, start, wide, len)
+}
+
+#[cfg(target_arch = "x86_64")]
+#[inline(never)]
+#[target_feature(enable = "avx2,bmi1,bmi2,lzcnt,popcnt")]
+fn beyond_ascii_avx2(text: &[u8], start: usize, wide: u64, len: usize) -> Block {
+    wide_masks::<true>(text, start, wide, len)
+}
+
+#[inline(never)]
+fn beyond_ascii_anywhere(text: &[u8], start: usize, wide: u64, len: usize) -> Block {
+    wide_masks::<false>(text, start, wide, len)
+}
+
+/// Bytes that are read for a character, and written for its class: as many as the longest has.
+const CHARACTER: usize = 4;
+
+/// A block, and room for what is read for its last character.
+const READ: usize = BLOCK + CHARACTER;
+
+/// Writes the class of each character to all its bytes in a block of classes, whose bits are the masks then.
+#[inline(always)]
+fn wide_masks<const AVX2: bool>(text: &[u8], start: usize, wide: u64, mut len: usize) -> Block {
+    let rest = &text[start..];
+    let mut padded = [0; READ];
+    let bytes: &[u8; READ] = rest.first_chunk().unwrap_or_else(|| {
+        padded[..rest.len()].copy_from_slice(rest);
+        &padded
+    });
+    let inner = wide & inner_bytes::<AVX2>(first_block(bytes));
+    let mut firsts = wide & !inner;
+    let last = firsts.ilog2() as usize;
+    if last + bytes[last].leading_ones() as usize > BLOCK {
+        len = last;
+        firsts &= !(1 << last);
+    }
+    let classes = &*CLASSES;
+    let mut own = [0; READ];
+    while firsts != 0 {
+        let at = firsts.trailing_zeros() as usize;
+        firsts &= firsts - 1;
+        let class = classes.wide(bytes[at..].first_chunk().expect("there are bytes behind the block"));
+        // Too many for most. Those behind are the next character's, which is still to come, or none of `wide`.
+        own[at..at + CHARACTER].copy_from_slice(&[class; CHARACTER]);
+    }
+    let masks = each_bit::<AVX2>(first_block(&own)).map(|mask| mask & wide);
+    let of = |class: u8| masks[class.trailing_zeros() as usize];
+    Block {
+        len,
+        letters: of(LETTER),
+        upper: of(UPPER) & !of(LOWER),
+        lower: of(LOWER) & !of(UPPER),
+        marks: of(MARK),
+        numbers: of(NUMBER),
+        spaces: of(SPACE),
+        inner,
+        ..Block::default()
+    }
+}
+
+fn first_block(bytes: &[u8; READ]) -> &[u8; BLOCK] {
+    bytes.first_chunk().expect("it is shorter")
+}
+
+/// The bytes of characters beyond ASCII but for their firsts.
+#[inline(always)]
+fn inner_bytes<const AVX2: bool>(bytes: &[u8; BLOCK]) -> u64 {
+    #[cfg(target_arch = "x86_64")]
+    {
+        let mut inner = 0;
+        if AVX2 {
+            for (index, part) in bytes.as_chunks().0.iter().enumerate() {
+                // SAFETY: the caller says that the machine has AVX2.
+                inner |= unsafe { inner_avx2(part) } << (32 * index);
+            }
+        } else {
+            for (index, part) in bytes.as_chunks().0.iter().enumerate() {
+                // SAFETY: SSE2 is part of x86-64.
+                inner |= unsafe { inner_sse2(part) } << (16 * index);
+            }
+        }
+        inner
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    inner_scalar(bytes)
+}
+
+/// Of each of the eight bits in a byte the bytes that have it.
+#[inline(always)]
+fn each_bit<const AVX2: bool>(bytes: &[u8; BLOCK]) -> [u64; 8] {
+    #[cfg(target_arch = "x86_64")]
+    {
+        let mut masks = [0; 8];
+        if AVX2 {
+            for (index, part) in bytes.as_chunks().0.iter().enumerate() {
+                // SAFETY: the caller says that the machine has AVX2.
+                unsafe { bits_avx2(part, 32 * index, &mut masks) };
+            }
+        } else {
+            for (index, part) in bytes.as_chunks().0.iter().enumerate() {
+                // SAFETY: SSE2 is part of x86-64.
+                unsafe { bits_sse2(part, 16 * index, &mut masks) };
+            }
+        }
+        masks
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    bits_scalar(bytes)
 }
 
 /// The masks of 64 bytes, those beyond ASCII left out, and where these are.
@@ -180,10 +258,11 @@ fn ascii<const AVX2: bool>(bytes: &[u8; BLOCK]) -> (Block, u64) {
     ascii_scalar(bytes)
 }
 
-/// Defines a function that adds the masks of so many bytes, shifted to their place in the block.
+/// Defines functions of so many bytes: one adds their masks, shifted to their place in the block, one finds those inside of
+/// characters, and one adds the masks of each of their bits.
 #[cfg(target_arch = "x86_64")]
-macro_rules! ascii_masks {
-    ($name:ident, $feature:literal, $size:literal, $vector:ident, $load:ident, $set:ident, $add:ident, $equal:ident,
+macro_rules! masks {
+    ($name:ident, $inner:ident, $all:ident, $feature:literal, $size:literal, $vector:ident, $load:ident, $set:ident, $add:ident, $equal:ident,
      $greater:ident, $or:ident, $bits:ident) => {
         #[inline]
         #[target_feature(enable = $feature)]
@@ -212,12 +291,36 @@ macro_rules! ascii_masks {
             block.slashes |= mask(equal(b'/'));
             *wide |= mask(bytes);
         }
+
+        #[inline]
+        #[target_feature(enable = $feature)]
+        fn $inner(part: &[u8; $size]) -> u64 {
+            use std::arch::x86_64::{$bits, $greater, $load, $set};
+            // SAFETY: the load asks for no alignment and reads the bytes of `part`.
+            let bytes = unsafe { $load(std::ptr::from_ref(part).cast()) };
+            u64::from($bits($greater($set(0xc0u8 as i8), bytes)) as u32)
+        }
+
+        #[inline]
+        #[target_feature(enable = $feature)]
+        fn $all(part: &[u8; $size], shift: usize, masks: &mut [u64; 8]) {
+            use std::arch::x86_64::{$add, $bits, $load};
+            // SAFETY: the load asks for no alignment and reads the bytes of `part`.
+            let mut bytes = unsafe { $load(std::ptr::from_ref(part).cast()) };
+            for mask in masks.iter_mut().rev() {
+                *mask |= u64::from($bits(bytes) as u32) << shift;
+                // Doubled, each bit takes the place of the one above it.
+                bytes = $add(bytes, bytes);
+            }
+        }
     };
 }
 
 #[cfg(target_arch = "x86_64")]
-ascii_masks!(
+masks!(
     ascii_sse2,
+    inner_sse2,
+    bits_sse2,
     "sse2",
     16,
     __m128i,
@@ -230,8 +333,10 @@ ascii_masks!(
     _mm_movemask_epi8
 );
 #[cfg(target_arch = "x86_64")]
-ascii_masks!(
+masks!(
     ascii_avx2,
+    inner_avx2,
+    bits_avx2,
     "avx2",
     32,
     __m256i,
@@ -265,6 +370,23 @@ fn ascii_scalar(bytes: &[u8; BLOCK]) -> (Block, u64) {
     (block, wide)
 }
 
+#[cfg(any(test, not(target_arch = "x86_64")))]
+fn inner_scalar(bytes: &[u8; BLOCK]) -> u64 {
+    bytes.iter().enumerate().fold(0, |inner, (index, byte)| inner | u64::from(byte & 0xc0 == 0x80) << index)
+}
+
+#[cfg(any(test, not(target_arch = "x86_64")))]
+fn bits_scalar(bytes: &[u8; BLOCK]) -> [u64; 8] {
+    std::array::from_fn(|bit| {
+        let eights = bytes.as_chunks().0.iter().enumerate();
+        eights.fold(0, |mask, (index, eight)| {
+            // The product brings one bit of each of eight bytes together in the highest of them.
+            let lowest = u64::from_le_bytes(*eight) >> bit & 0x0101_0101_0101_0101;
+            mask | lowest.wrapping_mul(0x0102_0408_1020_4080) >> 56 << (8 * index)
+        })
+    })
+}
+
 /// Whether the machine has what `AVX2` stands for, and the instructions on bits that came with it.
 #[inline]
 pub fn has_avx2() -> bool {
@@ -284,13 +406,22 @@ pub fn has_avx2() -> bool {
 mod tests {
     use super::*;
 
+    fn check<const AVX2: bool>(bytes: &[u8; BLOCK]) {
+        assert_eq!(ascii::<AVX2>(bytes), ascii_scalar(bytes));
+        assert_eq!(inner_bytes::<AVX2>(bytes), inner_scalar(bytes));
+        assert_eq!(each_bit::<AVX2>(bytes), bits_scalar(bytes));
+        for (bit, mask) in bits_scalar(bytes).iter().enumerate() {
+            assert!(bytes.iter().enumerate().all(|(index, byte)| mask >> index & 1 == u64::from(byte >> bit & 1)));
+        }
+    }
+
     #[test]
     fn every_byte_has_the_same_masks_in_all_versions() {
         for shift in 0..=255u8 {
             let bytes = std::array::from_fn(|at| (at as u8).wrapping_mul(37).wrapping_add(shift));
-            assert_eq!(ascii::<false>(&bytes), ascii_scalar(&bytes));
+            check::<false>(&bytes);
             if has_avx2() {
-                assert_eq!(ascii::<true>(&bytes), ascii_scalar(&bytes));
+                check::<true>(&bytes);
             }
         }
     }

@@ -29,12 +29,13 @@ const SETS: [(u8, &str); 7] = [
     (MARK, r"\p{M}"),
 ];
 
+/// Code points of the plane that nearly all text is in.
+const PLANE: usize = 0x1_0000;
 const BLOCK: usize = 256;
-const BLOCKS: usize = 0x11_0000 / BLOCK;
 
-/// Classes of every code point, in two stages: equal blocks are stored once.
+/// Classes of every code point: one by one in the first plane, beyond it in two stages, where equal blocks are stored once.
 pub struct Classes {
-    ascii: [u8; 128],
+    plane: Box<[u8; PLANE]>,
     block_of: Vec<u16>,
     blocks: Vec<[u8; BLOCK]>,
 }
@@ -44,7 +45,7 @@ pub static CLASSES: LazyLock<Classes> = LazyLock::new(Classes::build);
 
 impl Classes {
     fn build() -> Self {
-        let mut flat = vec![0u8; BLOCKS * BLOCK];
+        let mut flat = vec![0u8; char::MAX as usize + 1];
         for (bit, set) in SETS {
             let hir = regex_syntax::parse(set).expect("the sets above are valid");
             let HirKind::Class(Class::Unicode(class)) = hir.kind() else { unreachable!("each set is a class") };
@@ -54,43 +55,84 @@ impl Classes {
                 }
             }
         }
+        let (plane, beyond) = flat.split_first_chunk().expect("there are more code points");
         let mut seen = std::collections::HashMap::new();
         let mut blocks: Vec<[u8; BLOCK]> = Vec::new();
-        let block_of = flat.as_chunks::<BLOCK>().0.iter().map(|block| {
+        let block_of = beyond.as_chunks::<BLOCK>().0.iter().map(|block| {
             *seen.entry(*block).or_insert_with(|| {
                 blocks.push(*block);
                 (blocks.len() - 1) as u16
             })
         });
         let block_of = block_of.collect();
-        let mut ascii = [0; 128];
-        ascii.copy_from_slice(&flat[..128]);
-        Self { ascii, block_of, blocks }
+        Self { plane: Box::new(*plane), block_of, blocks }
     }
 
     /// The classes of a character, as a set of bits.
     #[inline]
     pub fn of(&self, character: char) -> u8 {
-        let code = character as usize;
-        if code < 128 {
-            return self.ascii[code];
-        }
-        self.blocks[self.block_of[code / BLOCK] as usize][code % BLOCK]
+        self.of_code(character as usize)
     }
 
-    /// Classes and length in bytes of the character beyond ASCII that starts at `position` of a text, which is UTF-8.
     #[inline]
-    pub fn wide(&self, text: &[u8], position: usize) -> (u8, usize) {
-        let low = |byte: u8| usize::from(byte & 0x3f);
-        let (code, length) = match text.get(position..) {
-            Some(&[a @ 0xc0..0xe0, b, ..]) => (usize::from(a & 0x1f) << 6 | low(b), 2),
-            Some(&[a @ 0xe0..0xf0, b, c, ..]) => (usize::from(a & 0x0f) << 12 | low(b) << 6 | low(c), 3),
-            Some(&[a @ 0xf0..0xf8, b, c, d, ..]) => {
-                (usize::from(a & 0x07) << 18 | low(b) << 12 | low(c) << 6 | low(d), 4)
+    fn of_code(&self, code: usize) -> u8 {
+        match code.checked_sub(PLANE) {
+            None => self.plane[code],
+            Some(beyond) => {
+                let block = self.block_of.get(beyond / BLOCK).copied().unwrap_or_default();
+                self.blocks[usize::from(block)][beyond % BLOCK]
             }
-            _ => return (0, 0),
-        };
-        let block = self.block_of.get(code / BLOCK).copied().unwrap_or_default();
-        (self.blocks[usize::from(block)][code % BLOCK], length)
+        }
+    }
+
+    /// The classes of the character beyond ASCII that some UTF-8 begins with. What follows it does not matter.
+    #[inline]
+    pub fn wide(&self, bytes: &[u8; 4]) -> u8 {
+        let word = u32::from_le_bytes(*bytes);
+        let three = (word & 0x1f) << 12 | word >> 2 & 0xfc0 | word >> 16 & 0x3f;
+        if word & 0xf0 == 0xf0 {
+            return self.of_code(
+                ((word & 0x07) << 18 | (word >> 8 & 0x3f) << 12 | word >> 10 & 0xfc0 | word >> 24 & 0x3f) as usize,
+            );
+        }
+        // A character of two bytes has six bits fewer, and of its length tells one bit.
+        let code = if word & 0x20 == 0 { three >> 6 } else { three };
+        self.plane[usize::from(code as u16)]
+    }
+
+    /// Classes and length in bytes of the character that starts at `position` of a text, which is UTF-8.
+    #[inline]
+    pub fn at(&self, text: &[u8], position: usize) -> (u8, usize) {
+        let rest = text.get(position..).unwrap_or_default();
+        match rest {
+            [] => (0, 0),
+            [byte @ ..0x80, ..] => (self.plane[usize::from(*byte)], 1),
+            [first, ..] => {
+                let length = first.leading_ones() as usize;
+                let mut bytes = [0; 4];
+                bytes[..length].copy_from_slice(&rest[..length]);
+                (self.wide(&bytes), length)
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_character_has_its_class_however_it_is_read() {
+        for character in '\0'..=char::MAX {
+            // Whatever follows it.
+            for other in [0, 0x80, 0xbf, 0xff] {
+                let mut bytes = [other; 4];
+                let length = character.encode_utf8(&mut bytes).len();
+                assert_eq!(CLASSES.at(&bytes, 0), (CLASSES.of(character), length), "{character:?}");
+                if length > 1 {
+                    assert_eq!(CLASSES.wide(&bytes), CLASSES.of(character), "{character:?}");
+                }
+            }
+        }
     }
 }
