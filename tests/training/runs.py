@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from cs336.training.checkpoint import checkpoints
@@ -46,3 +48,13 @@ def is_same(mine: Any, theirs: Any) -> bool:
     if isinstance(mine, list | tuple):
         return len(mine) == len(theirs) and all(map(is_same, mine, theirs))
     return bool(mine == theirs)
+
+
+def write_sidecar(path: Path, vocabulary_hash: str, special_tokens: dict[str, int]) -> None:
+    """Says of a token file which tokenizer made it."""
+    tokens = np.load(path)
+    sidecar = {
+        "format": "cs336-tokens", "version": 1, "dtype": "uint16", "tokens": len(tokens), "vocab_size": 16,
+        "vocabulary_hash": vocabulary_hash, "documents": 1, "source": [], "special_tokens": special_tokens,
+    }  # fmt: skip
+    path.with_name(f"{path.name}.json").write_text(json.dumps(sidecar), encoding="utf-8")

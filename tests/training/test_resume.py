@@ -18,12 +18,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from runs import assert_same_end, changed, rows_of
+from runs import assert_same_end, changed, rows_of, write_sidecar
 
-from cs336 import files
+from cs336 import Tokenizer, files, train_bpe_from_iterator
 from cs336.errors import CheckpointError, ConfigError, DataError
 from cs336.training import load_config, load_run, loop, make_config, to_toml, train
-from cs336.training.checkpoint import checkpoints
+from cs336.training.checkpoint import checkpoints, noted
+from cs336.training.metrics import read_rows
+from cs336.training.plot import Curves, draw_runs
 
 
 class CrashError(Exception):
@@ -308,3 +310,120 @@ def test_other_tokens_under_the_same_name_are_refused(raw: dict[str, Any], tmp_p
         train(config, tmp_path / "run", resume=True)
     path.write_bytes(content)
     assert train(config, tmp_path / "run", resume=True).step == 12
+
+
+def test_a_validation_file_that_has_changed_is_refused(raw: dict[str, Any], tmp_path: Path) -> None:
+    config = make_config(raw)
+    with pytest.raises(CrashError):
+        train(config, tmp_path / "run", report=stop_at(6, crash))
+    np.save(tmp_path / "valid.npy", np.load(tmp_path / "train.npy")[:300])
+    with pytest.raises(DataError, match=r"valid\.npy is not the file that .*step-00000004 was evaluated on"):
+        train(config, tmp_path / "run", resume=True)
+
+
+@pytest.mark.parametrize("files", [1, 2])
+def test_other_data_that_was_accepted_needs_no_second_word(raw: dict[str, Any], tmp_path: Path, files: int) -> None:
+    run = tmp_path / "run"
+    np.save(tmp_path / "other.npy", np.load(tmp_path / "train.npy")[::-1])
+    with pytest.raises(CrashError):
+        train(make_config(raw), run, report=stop_at(5, crash))
+    other = make_config(changed(raw, "data", train=[str(tmp_path / "other.npy")] * files))
+    with pytest.raises(CrashError):  # before another checkpoint knows of it
+        train(other, run, resume=True, accept_changes=True, report=stop_at(7, crash))
+    assert train(other, run, resume=True).step == 12
+    # Nor where the checkpoints that know of it are damaged.
+    for newer in checkpoints(run / "checkpoints")[-2:]:
+        if newer.name > "step-00000004":
+            (newer / "state.pt").write_bytes(b"")
+    assert train(other, run, resume=True).step == 12
+
+
+def test_another_number_of_files_is_an_error_of_its_own(raw: dict[str, Any], tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    with pytest.raises(CrashError):
+        train(make_config(raw), run, report=stop_at(5, crash))
+    edited = make_config(changed(raw, "data", train=[raw["data"]["train"]] * 2))
+    (run / "config.toml").write_text(to_toml(edited), encoding="utf-8")
+    with pytest.raises(DataError, match=r"trained on 1 token files, and data\.train names 2; .*--accept-changes"):
+        train(edited, run, resume=True)
+
+
+def test_another_tokenizer_is_taken_over_or_refused(raw: dict[str, Any], tmp_path: Path) -> None:
+    run, tokenizers = tmp_path / "run", [tmp_path / "one.json", tmp_path / "two.json"]
+    for path, text in zip(tokenizers, ("low lower lowest", "tick tack toe"), strict=True):
+        train_bpe_from_iterator([text], 258, progress=False).save(path)
+    raw = changed(raw, "model", vocab_size=258)
+    train(make_config(raw), run)
+    with_one = changed(changed(raw, "data", tokenizer=str(tokenizers[0])), "training", steps=14)
+    train(make_config(with_one), run, resume=True, accept_changes=True)
+    assert (run / "tokenizer.json").read_bytes() == tokenizers[0].read_bytes()
+    hashed = Tokenizer.load(tokenizers[0]).hash
+    for name in ("train", "valid"):
+        write_sidecar(tmp_path / f"{name}.npy", hashed, {})
+    with_two = changed(with_one, "data", tokenizer=str(tokenizers[1]))
+    with pytest.raises(DataError, match=r"train\.npy was encoded with another tokenizer than .*two\.json"):
+        train(make_config(changed(with_two, "training", steps=15)), run, resume=True, accept_changes=True)
+    assert (run / "tokenizer.json").read_bytes() == tokenizers[0].read_bytes()
+
+
+def test_best_weights_of_a_continuation_taken_back_are_gone(raw: dict[str, Any], tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    raw = changed(raw, "training", steps=20, checkpoint_every=6, keep_last=9)
+    train(make_config(raw), run)
+    best = noted(run / "best.safetensors")
+    taken_back = [path for path in checkpoints(run / "checkpoints") if path.name > "step-00000006"]
+    assert best["step"] > 6
+    for path in taken_back:
+        (path / "state.pt").write_bytes(b"")
+    # From here on it learns nothing more, so that no loss gets as low as the one taken back.
+    frozen = make_config(changed(raw, "optimizer", lr=1e-9, warmup_steps=0))
+    train(frozen, run, resume=True, accept_changes=True)
+    losses = {row["step"]: row["valid_loss"] for row in rows_of(run) if "valid_loss" in row}
+    best = noted(run / "best.safetensors")
+    assert losses[best["step"]] == best["valid_loss"]
+
+
+def test_losses_on_other_validation_tokens_are_not_compared(raw: dict[str, Any], tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    train(make_config(raw), run)
+    rng = np.random.default_rng(1)
+    np.save(tmp_path / "hard.npy", rng.integers(0, 16, size=400).astype(np.uint16))
+    hard = changed(changed(raw, "data", valid=str(tmp_path / "hard.npy")), "training", steps=20)
+    train(make_config(hard), run, resume=True, accept_changes=True)
+    assert noted(run / "best.safetensors")["step"] > 12
+
+
+def test_tokens_go_on_from_another_context_length(raw: dict[str, Any], tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    train(make_config(raw), run)
+    shorter = changed(changed(raw, "model", context_length=4), "training", steps=14)
+    train(make_config(shorter), run, resume=True, accept_changes=True)
+    assert [row["tokens"] for row in rows_of(run) if "loss" in row][10:] == [
+        11 * 32,
+        12 * 32,
+        12 * 32 + 16,
+        12 * 32 + 32,
+    ]
+
+
+def test_a_log_with_a_line_that_is_no_row_is_named(raw: dict[str, Any], tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    train(make_config(raw), run)
+    log = run / "metrics.jsonl"
+    whole = log.read_text("utf-8")
+    for line in ("3", '{"loss": 1.0}', "{"):
+        log.write_text(f"{line}\n{whole}", encoding="utf-8")
+        with pytest.raises(DataError, match=r"metrics\.jsonl, line 1: this is no row"):
+            train(make_config(raw), run, resume=True)
+    # One that a crash has cut short is the last.
+    log.write_text(whole + '{"step": 13, "lo', encoding="utf-8")
+    assert train(make_config(raw), run, resume=True).step == 12
+
+
+def test_a_finished_run_without_its_log_can_be_resumed_and_drawn(raw: dict[str, Any], tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    train(make_config(raw), run)
+    (run / "metrics.jsonl").unlink()
+    assert train(make_config(raw), run, resume=True).step == 12
+    for along in ("step", "tokens", "time"):
+        draw_runs([Curves("run", read_rows(run / "metrics.jsonl"))], tmp_path / "loss.png", by=along)

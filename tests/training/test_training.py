@@ -3,6 +3,7 @@ from __future__ import annotations
 import dataclasses
 import io
 import json
+import math
 import os
 import signal
 import socket
@@ -17,9 +18,10 @@ import numpy as np
 import pytest
 import torch
 import torch.distributed as dist
-from runs import CLOCK, MODEL, assert_same_end, changed, rows_of
+from runs import CLOCK, MODEL, assert_same_end, changed, rows_of, write_sidecar
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from cs336 import train_bpe_from_iterator
 from cs336.data import get_batch
 from cs336.errors import CheckpointError, ConfigError, DataError, NonFiniteLossError
 from cs336.nn import TransformerLM
@@ -36,6 +38,7 @@ from cs336.training import (
     to_toml,
     train,
 )
+from cs336.training.checkpoint import checkpoints
 from cs336.training.config import RunConfig
 from cs336.training.distributed import processes
 from cs336.training.evaluate import _losses
@@ -84,6 +87,42 @@ def test_it_learns(raw: dict[str, Any], tmp_path: Path) -> None:
     assert everything.tokens == len(tokens) - 1
     assert everything.perplexity == pytest.approx(np.exp(everything.loss))
     assert everything.bits_per_byte is None
+
+
+@pytest.mark.parametrize("eval_every", [3, 100])
+def test_weights_that_are_not_finite_are_neither_kept_nor_called_unharmed(
+    raw: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, eval_every: int
+) -> None:
+    plain = step.Stepper._update
+
+    def harm(self: step.Stepper, begun: Any, accepted: bool) -> None:
+        plain(self, begun, accepted)
+        if begun.step == 3:
+            with torch.no_grad():
+                next(iter(self.model.parameters())).fill_(math.nan)
+
+    monkeypatch.setattr(step.Stepper, "_update", harm)
+    config = make_config(changed(raw, "training", eval_every=eval_every, checkpoint_every=1, keep_last=9))
+    with pytest.raises(NonFiniteLossError, match=r"step 3(: the loss is nan| has left numbers| or an earlier one)") as caught:
+        train(config, tmp_path / "run")
+    assert "unharmed" not in str(caught.value)
+    assert [path.name for path in checkpoints(tmp_path / "run/checkpoints")] == ["step-00000001", "step-00000002"]
+    assert "NaN" not in (tmp_path / "run/metrics.jsonl").read_text("utf-8")
+
+
+def test_a_bad_step_says_so_where_the_weights_are_harmed(
+    raw: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = step.Stepper._update
+
+    def harm(self: step.Stepper, begun: Any, accepted: bool) -> None:
+        plain(self, begun, accepted)
+        with torch.no_grad():
+            next(iter(self.model.parameters())).fill_(math.inf)
+
+    monkeypatch.setattr(step.Stepper, "_update", harm)
+    with pytest.raises(NonFiniteLossError, match=r"step 2: .* not finite any more since step 1 or an earlier one"):
+        train(make_config(raw), tmp_path / "run")
 
 
 @pytest.mark.parametrize("holds_back", [False, True])
@@ -194,15 +233,6 @@ def test_processes_that_nobody_has_started_are_named(
     monkeypatch.delenv("RANK", raising=False)
     with pytest.raises(ConfigError, match=r"4 processes, but RANK.* not set; start them with torchrun"):
         train(make_config(raw), tmp_path / "run")
-
-
-def write_sidecar(path: Path, vocabulary_hash: str, special_tokens: dict[str, int]) -> None:
-    tokens = np.load(path)
-    sidecar = {
-        "format": "cs336-tokens", "version": 1, "dtype": "uint16", "tokens": len(tokens), "vocab_size": 16,
-        "vocabulary_hash": vocabulary_hash, "documents": 1, "source": [], "special_tokens": special_tokens,
-    }  # fmt: skip
-    path.with_name(f"{path.name}.json").write_text(json.dumps(sidecar), encoding="utf-8")
 
 
 @pytest.mark.parametrize(
@@ -324,10 +354,22 @@ def test_several_files_go_on_where_they_were(raw: dict[str, Any], tmp_path: Path
 
 def test_what_cannot_be_trained_is_refused_and_leaves_nothing(raw: dict[str, Any], tmp_path: Path) -> None:
     run = tmp_path / "run"
-    with pytest.raises(DataError, match="outside the vocabulary"):
+    with pytest.raises(DataError, match=r"train\.npy: token \d+ at position .* is outside the vocabulary"):
         train(make_config(changed(raw, "model", vocab_size=12)), run)
-    with pytest.raises(DataError, match="context"):
+    with pytest.raises(DataError, match=r"train\.npy: a context of 5,000"):
         train(make_config(changed(raw, "model", context_length=5000)), run)
+    np.save(tmp_path / "short.npy", np.load(tmp_path / "valid.npy")[:8])
+    short = changed(raw, "data", valid=str(tmp_path / "short.npy"))
+    with pytest.raises(DataError, match=r"short\.npy: a context of 8 needs at least 9 tokens"):
+        train(make_config(short), run)
+    with pytest.raises(DataError, match=r"short\.npy: a context of 8 needs at least 9 tokens"):
+        rehearse(make_config(short))
+    # A tokenizer that does not know all ids that the model does.
+    train_bpe_from_iterator(["low"], 256, special_tokens=[], progress=False).save(tmp_path / "bytes.json")
+    np.save(tmp_path / "beyond.npy", np.arange(250, 290, dtype=np.uint16))
+    small = changed(raw, "data", valid=str(tmp_path / "beyond.npy"), tokenizer=str(tmp_path / "bytes.json"))
+    with pytest.raises(DataError, match=r"beyond\.npy: token 256 at position 6 is outside the vocabulary of 256"):
+        train(make_config(changed(small, "model", vocab_size=300)), run)
     with pytest.raises(FileNotFoundError, match="nowhere"):
         train(make_config(changed(raw, "data", train=str(tmp_path / "nowhere.npy"))), run)
     with pytest.raises(CheckpointError, match="no run folder"):

@@ -9,9 +9,10 @@ import click
 
 from cs336.cli.options import PATH
 from cs336.cli.show import device_option, json_option, show, which_option
-from cs336.data import check_tokens, open_tokens
+from cs336.data import open_tokens
 from cs336.errors import ConfigError, DataError
 from cs336.training import evaluate, load_run
+from cs336.training.data import check_ids
 from cs336.training.run import choose_device, find_document_end
 
 
@@ -40,7 +41,7 @@ def command(
     file = open_tokens(path)
     if file.info is not None and tokenizer is not None and file.info.vocabulary_hash != tokenizer.hash:
         raise DataError(f"{path} was encoded with another tokenizer than that of {run}; encode the text with that one")
-    check_tokens(file.tokens, config.model.vocab_size)
+    check_ids(file, config.model, tokenizer)
     trained_at = config.training.eval_context_length or config.model.context_length
     if (context_length or 1) > config.model.context_length:
         raise ConfigError(

@@ -21,7 +21,7 @@ from cs336.presets import RUN_PRESETS
 from cs336.training import RunConfig, TrainResult, load_config, rehearse, to_toml
 from cs336.training import train as run_training
 from cs336.training.metrics import Row
-from cs336.training.run import RunFolder
+from cs336.training.run import RunFolder, check_folder
 
 
 @contextmanager
@@ -103,7 +103,7 @@ def command(
         if preset is not None:
             overrides["preset"] = preset
         if dry_run:
-            show_rehearsal(load_config(config_path, overrides), as_json=as_json)
+            show_rehearsal(load_config(config_path, overrides), run_dir, as_json=as_json)
             return
         if run_dir is None:
             raise click.UsageError("name the folder of the new run with --run, or a run to go on with --resume")
@@ -117,8 +117,10 @@ def command(
         ctx.exit(130)
 
 
-def show_rehearsal(config: RunConfig, *, as_json: bool) -> None:
-    """Prints the resolved configuration, and what a few steps of it have shown."""
+def show_rehearsal(config: RunConfig, run_dir: Path | None, *, as_json: bool) -> None:
+    """Prints the resolved configuration, and what a few steps of it have shown; the folder, if named, must be free."""
+    if run_dir is not None:
+        check_folder(RunFolder(run_dir), config, resume=False, accept_changes=False)
     found = dataclasses.asdict(rehearse(config))
     if not is_first_process():
         return

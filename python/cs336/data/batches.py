@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -63,11 +64,12 @@ def sequential_batches(
         yield to_device(rest[None, :-1], device), to_device(rest[None, 1:], device)
 
 
-def check_length(tokens: Tokens, context_length: int) -> None:
+def check_length(tokens: Tokens, context_length: int, path: Path | None = None) -> None:
     """Raises DataError where not even one sequence fits."""
     if len(tokens) <= context_length:
+        where = "" if path is None else f"{path}: "
         raise DataError(
-            f"a context of {context_length:,} needs at least {context_length + 1:,} tokens, but there are "
+            f"{where}a context of {context_length:,} needs at least {context_length + 1:,} tokens, but there are "
             f"{len(tokens):,}; give more text or a smaller model.context_length"
         )
 

@@ -120,14 +120,15 @@ def fingerprint(file: TokenFile, *, sample: int = 1 << 20) -> str:
     return digest.hexdigest()
 
 
-def check_tokens(tokens: Tokens, vocab_size: int, *, block: int = 1 << 24) -> None:
+def check_tokens(tokens: Tokens, vocab_size: int, path: Path | None = None, *, block: int = 1 << 24) -> None:
     """Raises DataError naming the first id that is negative or not below ``vocab_size``. Reads in blocks."""
     for start in range(0, len(tokens), block):
         part = tokens[start : start + block]
         if int(part.max()) < vocab_size and int(part.min()) >= 0:
             continue
         position = int(np.flatnonzero((part >= vocab_size) | (part < 0))[0])
+        where = "" if path is None else f"{path}: "
         raise DataError(
-            f"token {int(part[position])} at position {start + position:,} is outside the vocabulary of "
+            f"{where}token {int(part[position])} at position {start + position:,} is outside the vocabulary of "
             f"{vocab_size:,}; the tokens and the model need the same tokenizer"
         )

@@ -174,6 +174,16 @@ def read_tensors(path: Path, advice: str = "take an earlier one") -> dict[str, t
     return tensors
 
 
+def noted(path: Path) -> dict[str, Any]:
+    """What `write_weights` was told to say about a file; nothing where there is none, or none that is whole."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            notes: dict[str, Any] = json.loads((file.metadata() or {}).get(NOTES, "{}"))
+    except (FileNotFoundError, SafetensorError, ValueError):
+        return {}
+    return notes
+
+
 def _checksum_of(tensors: Mapping[str, torch.Tensor]) -> str:
     """SHA-256 over names and bytes, in the order of the names."""
     digest = hashlib.sha256()

@@ -143,7 +143,7 @@ class RunConfig:
             "training.eval_batches": training.eval_batches,
             "training.checkpoint_every": training.checkpoint_every,
             "training.keep_last": training.keep_last,
-            "training.eval_context_length": training.eval_context_length or 1,
+            "training.eval_context_length": 1 if training.eval_context_length is None else training.eval_context_length,
         }
         for name, value in positive.items():
             if value < 1:
@@ -161,9 +161,12 @@ class RunConfig:
                 f"training.grad_accumulation must divide training.batch_size: {training.batch_size} is not a multiple "
                 f"of {training.grad_accumulation}"
             )
-        if not 0 < optimizer.lr < math.inf:
-            raise ConfigError(f"optimizer.lr must be above 0 and finite, not {optimizer.lr}")
-        for name in ("weight_decay", "eps", "grad_clip", "muon_lr", "embedding_lr", "min_lr"):
+        # Without an eps, a weight that never had a gradient is divided by zero.
+        for name in ("lr", "eps"):
+            value = getattr(optimizer, name)
+            if not 0 < value < math.inf:
+                raise ConfigError(f"optimizer.{name} must be above 0 and finite, not {value}")
+        for name in ("weight_decay", "grad_clip", "muon_lr", "embedding_lr", "min_lr"):
             value = getattr(optimizer, name)
             if value is not None and not 0 <= value < math.inf:
                 raise ConfigError(f"optimizer.{name} must be at least 0 and finite, not {value}")

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from cs336.data.batches import check_length, document_mask, sequential_batches
 from cs336.data.token_file import Tokens
+from cs336.errors import NonFiniteLossError
 from cs336.training.distributed import World
 from cs336.training.precision import autocast
 
@@ -58,6 +59,7 @@ def evaluate(
     """Evaluates on ``batches`` batches spread evenly over the file, always the same ones, or (None) on all of it.
 
     With ``document_end``, no token sees another document. Several processes share the batches among them.
+    Raises NonFiniteLossError where the model predicts no numbers.
     """
     lengths = byte_lengths(tokenizer) if tokenizer is not None else None
     # Sums of nats and of targets, over all and over those that stand for text.
@@ -85,6 +87,8 @@ def evaluate(
     model.train(was_training)
     nats, count, text_nats, text_bytes = world.sum(sums.to(device if world.size > 1 else "cpu")).tolist()
     loss = nats / count
+    if not math.isfinite(loss):
+        raise NonFiniteLossError(f"the loss is {loss}: the weights, or what the model makes of them, are not finite")
     bits = text_nats / text_bytes / math.log(2) if text_bytes else None
     return EvalResult(loss, math.exp(min(loss, 700.0)), bits, int(count), context_length, document_end is not None)
 

@@ -6,31 +6,34 @@ import json
 import math
 import threading
 import time
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
+import torch
 from filelock import FileLock, Timeout
+from torch import Tensor
 
 from cs336.data.sampler import Sampler
-from cs336.data.token_file import check_tokens, fingerprint, open_tokens
-from cs336.errors import ConfigError, DataError, NonFiniteLossError
+from cs336.errors import ConfigError, NonFiniteLossError
 from cs336.files import remove_leftovers, sync, whole_file
 from cs336.training.checkpoint import (
     Snapshot,
     checkpoints,
     fit,
+    noted,
     read_checkpoint,
     set_aside,
     write_checkpoint,
     write_weights,
 )
 from cs336.training.config import RunConfig, with_absolute_paths
+from cs336.training.data import RunData
 from cs336.training.distributed import World, processes
 from cs336.training.evaluate import EvalResult, evaluate
-from cs336.training.metrics import Row, append_row, read_rows, rewind
+from cs336.training.metrics import Row, append_row, read_rows, rewind, write_rows
 from cs336.training.plot import plot_losses
 from cs336.training.precision import set_up_torch
 from cs336.training.run import (
@@ -39,7 +42,7 @@ from cs336.training.run import (
     choose_device,
     create_folder,
     find_document_end,
-    load_tokenizer,
+    keep_tokenizer,
     write_config,
 )
 from cs336.training.signals import stop_on_signals
@@ -57,6 +60,19 @@ from cs336.training.writer import BackgroundWriter
 from cs336.wording import in_toml
 
 Report = Callable[[Row], None]
+
+JUDGES = frozenset(
+    {
+        "data.valid",
+        "data.document_masking",
+        "data.document_end",
+        "model.context_length",
+        "training.batch_size",
+        "training.eval_batches",
+        "training.eval_context_length",
+    }
+)
+"""Keys that decide what a validation loss is measured on: losses from before such a change can't be compared."""
 
 
 @dataclass(frozen=True)
@@ -98,7 +114,7 @@ def train(
 
     def train_in(world: World) -> TrainResult:
         changes = world.from_first(lambda: check_folder(folder, config, resume, accept_changes))
-        tokenizer = folder.tokenizer if resume else config.data.tokenizer
+        tokenizer = folder.tokenizer if resume and "data.tokenizer" not in changes else config.data.tokenizer
         # Everything is opened and checked before the folder is made, so that a mistake leaves nothing in the way.
         run = Run(config, folder, tokenizer, world, report if report is not None and world.is_first else say_nothing)
         if not resume:
@@ -115,6 +131,16 @@ def say_nothing(row: Row) -> None:
     """A report for nobody."""
 
 
+def check_finite(weights: Mapping[str, Tensor], step: int) -> None:
+    """Raises NonFiniteLossError where weights are not worth keeping."""
+    for name, tensor in weights.items():
+        if not torch.stack(torch.aminmax(tensor)).isfinite().all():
+            raise NonFiniteLossError(
+                f"step {step} has left numbers in the weights that are not finite, as in {name}, so that no checkpoint "
+                "was written; go on from the one before with a smaller optimizer.lr or a longer warm-up"
+            )
+
+
 class Run:
     """One process's part of a run."""
 
@@ -122,9 +148,7 @@ class Run:
         self, config: RunConfig, folder: RunFolder, tokenizer: str | Path | None, world: World, report: Report
     ) -> None:
         self.config, self.folder, self.world, self.report = config, folder, world, report
-        training, data = config.training, config.data
-        if not data.train_files:
-            raise ConfigError("data.train names no file to train on; give one: --data.train train.npy")
+        training = config.training
         if training.batch_size % (training.grad_accumulation * world.size):
             raise ConfigError(
                 f"training.batch_size must be a multiple of training.grad_accumulation times the number of processes: "
@@ -133,40 +157,21 @@ class Run:
         self.device = choose_device(training.device, world.local_rank if world.size > 1 else None)
         set_up_torch(training, self.device)
         check_sinks(training)
-        self.tokenizer = load_tokenizer(tokenizer) if tokenizer is not None and data.tokenizer is not None else None
-        self.train_files = [open_tokens(path) for path in data.train_files]
-        self.valid_file = None if data.valid is None else open_tokens(data.valid)
+        self.data = RunData(config.data, tokenizer)
+        world.from_first(lambda: self.data.check(config))
         self.sampler = Sampler(
-            [file.tokens for file in self.train_files],
+            [file.tokens for file in self.data.train],
             config.model.context_length,
             seed=training.seed,
-            order=data.order,
-            weights=data.weights,
+            order=config.data.order,
+            weights=config.data.weights,
         )
-        world.from_first(self._check_data)
-        self.document_end = find_document_end(data, self.tokenizer, self.train_files)
+        self.document_end = find_document_end(config.data, self.data.tokenizer, self.data.train)
         self.stop = threading.Event()
         self.stepper = Stepper(config, self.sampler, self.document_end, world, self.device, self.stop)
         self.best = math.inf
         self.writer = BackgroundWriter()
         self.sinks: list[Sink] = []
-
-    def _check_data(self) -> None:
-        """Refuses token files before training where they can't belong to the model, or to each other."""
-        files = [*self.train_files, *([self.valid_file] if self.valid_file else [])]
-        hashes = {file.path: file.info.vocabulary_hash for file in files if file.info is not None}
-        if self.tokenizer is not None:
-            wanted, by = self.tokenizer.hash, str(self.config.data.tokenizer)
-        else:
-            by, wanted = next(((str(path), found) for path, found in hashes.items()), ("", ""))
-        for path, found in hashes.items():
-            if found != wanted:
-                raise DataError(
-                    f"{path} was encoded with another tokenizer than {by}: their hashes are {found[:12]}... and "
-                    f"{wanted[:12]}...; encode the text with one tokenizer"
-                )
-        for file in files:
-            check_tokens(file.tokens, self.config.model.vocab_size)
 
     def go(self, accepted: Row) -> TrainResult:
         """Trains from the last whole checkpoint, or from the start, to the end or to a signal."""
@@ -230,24 +235,36 @@ class Run:
 
     def _refuse(self, bad: NotFiniteError) -> NoReturn:
         """Ends the run, with all that is known of the step that cannot be taken."""
-        self.writer.wait()
-        checkpoint, places = self.world.from_first(lambda: self._record_bad_batch(bad))
+        unharmed = self.stepper.weights_are_finite()
+        checkpoint = self._last_whole_checkpoint()
+        places = self.world.from_first(lambda: self._record_bad_batch(bad))
+        weights = (
+            f"the weights are unharmed, as step {bad.step - 1} has left them"
+            if unharmed
+            else f"no wonder, for the weights are not finite any more since step {bad.step - 1} or an earlier one"
+        )
         raise NonFiniteLossError(
-            f"step {bad.step}: the loss is {bad.loss} and the gradient's norm {bad.norm}; the weights are unharmed, as "
-            f"step {bad.step - 1} has left them. The batch stands in {places}. Last whole checkpoint: "
-            f"{checkpoint or 'none'}. Look at that batch, or try a smaller optimizer.lr or a longer warm-up"
+            f"step {bad.step}: the loss is {bad.loss} and the gradient's norm {bad.norm}; {weights}. The batch stands "
+            f"in {places}. Last whole checkpoint: {checkpoint or 'none'}. Look at that batch, or try a smaller "
+            "optimizer.lr or a longer warm-up"
         ) from None
 
-    def _record_bad_batch(self, bad: NotFiniteError) -> tuple[Path | None, Path]:
+    def _last_whole_checkpoint(self) -> Path | None:
+        """What to go back to, once what is being written stands on the disk."""
+        with suppress(NonFiniteLossError):
+            self.writer.wait()
+        return self.world.from_first(lambda: self.folder.last_whole_checkpoint()[0])
+
+    def _record_bad_batch(self, bad: NotFiniteError) -> Path:
         places = [
-            {"file": str(self.train_files[file].path), "first_token": start}
+            {"file": str(self.data.train[file].path), "first_token": start}
             for file, start in zip(bad.draw.files.tolist(), bad.draw.starts.tolist(), strict=True)
         ]
         path = self.folder.path / f"bad-batch-{bad.step:08d}.json"
         about = {"step": bad.step, "loss": str(bad.loss), "grad_norm": str(bad.norm), "sequences": places}
         with whole_file(path) as aside:
             aside.write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
-        return self.folder.last_whole_checkpoint()[0], path
+        return path
 
     # Saving and restoring
 
@@ -259,13 +276,15 @@ class Run:
             "optimizer": optimizer_state(self.stepper.model, self.stepper.optimizers, copy),
             "random": self.world.gather(random_states()),
             "position": list(self.stepper.position),
+            "tokens": self.stepper.tokens_until(self.stepper.position),
             "loss_scale": self.stepper.scale.state(),
-            "data": [fingerprint(file) for file in self.train_files],
+            **self.data.fingerprints(),
         }
         copied = copy.event()
 
         def write() -> None:
             copied()
+            check_finite(weights, step)
             if self.folder.metrics.exists():
                 sync(self.folder.metrics)  # A power cut must not take rows from before the checkpoint.
             write_checkpoint(self.folder.checkpoints, Snapshot(step, weights, state), self.config.training.keep_last)
@@ -290,8 +309,7 @@ class Run:
         """Goes back to the last whole checkpoint; returns its step, or 0 where there is none."""
         checkpoint = self.world.from_first(self._choose_checkpoint)
         step = 0 if checkpoint is None else self._read(checkpoint, accepted)
-        rows: list[Row] = self.world.from_first(lambda: self._rewind(step, accepted))
-        self.best = min((row["valid_loss"] for row in rows if "valid_loss" in row), default=math.inf)
+        self.best = self.world.from_first(lambda: self._rewind(step, accepted))
         if self.world.is_first:
             self.sinks = open_sinks(self.folder.path, self.config, step)
         if self._evaluation_is_due(step):
@@ -315,13 +333,8 @@ class Run:
     def _read(self, checkpoint: Path, accepted: Row) -> int:
         snapshot = read_checkpoint(checkpoint)
         state = snapshot.state
-        data = [fingerprint(file) for file in self.train_files]
-        if state["data"] and state["data"] != data and "data.train" not in accepted:
-            changed = [f.path for f, old, new in zip(self.train_files, state["data"], data, strict=True) if old != new]
-            raise DataError(
-                f"{changed[0]} is not the file that {checkpoint} was trained on: it has changed; put the old one back, "
-                "or start a new run"
-            )
+        # What was accepted after this checkpoint, by a start that saved none, stands in the configuration already.
+        self.data.check_unchanged(state, checkpoint, {*accepted, *self.folder.changed_after(snapshot.step)})
         fit(snapshot.weights, self.stepper.model, checkpoint)
         restore_optimizers(self.stepper.model, self.stepper.optimizers, state["optimizer"])
         self.stepper.scale.restore(state["loss_scale"])
@@ -329,46 +342,71 @@ class Run:
         if len(position) != len(self.sampler.beginning):  # other weights were accepted: only the sum has a meaning
             position = (sum(position), *self.sampler.beginning[1:])
         self.stepper.position = position
+        if "tokens" in state:  # They may have been of another context length.
+            self.stepper.counted = (sum(position), state["tokens"])
         if self.world.rank < len(state["random"]):
             restore_random_states(state["random"][self.world.rank])
         else:  # More processes than before: the new ones get a state that none has had.
             seed_everything(self.config.training.seed + snapshot.step * self.world.size + self.world.rank)
         return snapshot.step
 
-    def _rewind(self, step: int, accepted: Row) -> list[Row]:
-        """Takes back what the log says of later steps; puts accepted changes on record."""
+    def _rewind(self, step: int, accepted: Row) -> float:
+        """Takes back log and best weights of later steps, puts accepted changes on record; returns the best loss."""
         rows = rewind(self.folder.metrics, step if step else -1)
         for key, (old, new) in accepted.items():
-            append_row(self.folder.changes, {"after_step": step, "key": key, "old": old, "new": new})
             self.report({"warning": f"from step {step + 1} on, {key} is {in_toml(new)} and no longer {in_toml(old)}"})
         if accepted:
+            records = [{"after_step": step, "key": k, "old": old, "new": new} for k, (old, new) in accepted.items()]
+            write_rows(self.folder.changes, [*self.folder.accepted_changes(), *records])
+            if "data.tokenizer" in accepted:
+                keep_tokenizer(self.folder, self.config)
             write_config(self.folder, self.config)
-        return rows
+        return self._best_so_far(rows, step)
+
+    def _best_so_far(self, rows: list[Row], step: int) -> float:
+        """The loss that best.safetensors was kept for, if the log still knows it and it can be compared with new ones.
+
+        Weights of a later step than this belong to a continuation that is taken back: they will come again, or not.
+        """
+        best = noted(self.folder.best)
+        if best.get("step", 0) > step:
+            self.folder.best.unlink()
+        since = max((row["after_step"] for row in self.folder.accepted_changes() if row["key"] in JUDGES), default=0)
+        losses = {row["step"]: row["valid_loss"] for row in rows if "valid_loss" in row and row["step"] > since}
+        loss: float = best.get("valid_loss", math.inf)
+        return loss if losses.get(best.get("step")) == loss else math.inf
 
     # Evaluation and logs
 
     def _evaluation_is_due(self, step: int) -> bool:
         training = self.config.training
-        return self.valid_file is not None and step > 0 and (step % training.eval_every == 0 or step == training.steps)
+        return self.data.valid is not None and step > 0 and (step % training.eval_every == 0 or step == training.steps)
 
     def _evaluate(self, step: int) -> None:
-        if self.valid_file is None:
+        if self.data.valid is None:
             return
         training = self.config.training
         started = time.perf_counter()
         parts = training.grad_accumulation * self.world.size  # as a step has them, so that one fits where a step does
-        result: EvalResult = evaluate(
-            self.stepper.model,
-            self.valid_file.tokens,
-            context_length=training.eval_context_length or self.config.model.context_length,
-            batch_size=training.batch_size // parts,
-            batches=training.eval_batches * parts,
-            tokenizer=self.tokenizer,
-            device=self.device,
-            dtype=self.stepper.dtype,
-            document_end=self.document_end,
-            world=self.world,
-        )
+        try:
+            result: EvalResult = evaluate(
+                self.stepper.model,
+                self.data.valid.tokens,
+                context_length=training.eval_context_length or self.config.model.context_length,
+                batch_size=training.batch_size // parts,
+                batches=training.eval_batches * parts,
+                tokenizer=self.data.tokenizer,
+                device=self.device,
+                dtype=self.stepper.dtype,
+                document_end=self.document_end,
+                world=self.world,
+            )
+        except NonFiniteLossError as error:
+            checkpoint = self._last_whole_checkpoint()
+            raise NonFiniteLossError(
+                f"evaluation after step {step}: {error}. Last whole checkpoint: {checkpoint or 'none'}. Try a smaller "
+                "optimizer.lr or a longer warm-up"
+            ) from None
         if result.loss < self.best:
             self.best = result.loss
             self._save_best(step, result.loss)

@@ -29,12 +29,15 @@ class Curves:
     def validation(self, by: Along) -> list[tuple[float, float]]:
         """Points of the validation loss."""
         places = self._places(by)
-        return [(places[row["step"]], row["valid_loss"]) for row in self.rows if "valid_loss" in row]
+        rows = [row for row in self.rows if "valid_loss" in row and row["step"] in places]
+        return [(places[row["step"]], row["valid_loss"]) for row in rows]
 
     def _places(self, by: Along) -> dict[int, float]:
-        """Where each step stands."""
+        """Where each step stands. By time and by tokens, only those that the log has a row of."""
+        if by == "step":
+            return {row["step"]: row["step"] for row in self.rows}
         steps = [row for row in self.rows if "loss" in row]
-        values = accumulate(row["seconds"] for row in steps) if by == "time" else (row[by] for row in steps)
+        values = accumulate(row["seconds"] for row in steps) if by == "time" else (row["tokens"] for row in steps)
         return dict(zip((row["step"] for row in steps), values, strict=True))
 
 

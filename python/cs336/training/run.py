@@ -25,6 +25,7 @@ from cs336.training.config import (
     to_toml,
     with_absolute_paths,
 )
+from cs336.training.metrics import Row, read_rows
 from cs336.wording import in_toml
 
 if TYPE_CHECKING:  # A run without a tokenizer needs no compiled one.
@@ -71,6 +72,14 @@ class RunFolder:
     def tokenizer(self) -> Path:
         """The run's own copy of the tokenizer."""
         return self.path / "tokenizer.json"
+
+    def accepted_changes(self) -> list[Row]:
+        """What was accepted when the run went on: after which step, key, old and new value."""
+        return read_rows(self.changes, of="after_step")
+
+    def changed_after(self, step: int) -> set[str]:
+        """The keys of changes that were accepted after a step."""
+        return {change["key"] for change in self.accepted_changes() if change["after_step"] >= step}
 
     @property
     def plot(self) -> Path:
@@ -140,10 +149,17 @@ def create_folder(folder: RunFolder, config: RunConfig) -> None:
     """Makes the folder; the configuration comes last, because it makes the folder a run that can be resumed."""
     with explained(folder.path):
         folder.path.mkdir(parents=True, exist_ok=True)
-    if config.data.tokenizer is not None:
-        with whole_file(folder.tokenizer) as aside:
-            shutil.copyfile(config.data.tokenizer, aside)
+    keep_tokenizer(folder, config)
     write_config(folder, config)
+
+
+def keep_tokenizer(folder: RunFolder, config: RunConfig) -> None:
+    """Puts a copy of the tokenizer into the folder, in place of what was there."""
+    if config.data.tokenizer is None:
+        folder.tokenizer.unlink(missing_ok=True)
+        return
+    with whole_file(folder.tokenizer) as aside:
+        shutil.copyfile(config.data.tokenizer, aside)
 
 
 def adopt(path: Path, model: TransformerLM, tokenizer: Tokenizer | None) -> None:

@@ -19,7 +19,7 @@ from cs336.optim import AdamW, clip_grad_norm
 from cs336.optim.optimizer import Optimizer
 from cs336.training.compiled import compiled
 from cs336.training.config import RunConfig
-from cs336.training.distributed import World, accumulating, parallel, whole
+from cs336.training.distributed import World, accumulating, parallel, part_here, whole
 from cs336.training.evaluate import mask_of
 from cs336.training.metrics import Row
 from cs336.training.optimizers import learning_rate, make_optimizers
@@ -79,6 +79,8 @@ class Stepper:
             seed_everything(training.seed + world.rank)  # dropout of its own
         self.scale = LossScale(self.dtype)
         self.position = sampler.beginning
+        self.counted = (0, 0)
+        """A number of sequences, and how many tokens they had: all from then on are as long as the context."""
         self.told = False
         """Whether a process was told to stop; all of them learn it from the same step."""
         self._upcoming: tuple[int, Draw, Tensor] | None = None
@@ -155,7 +157,7 @@ class Stepper:
         tokens = self.config.training.batch_size * self.config.model.context_length
         row = {
             "step": begun.step,
-            "tokens": sum(begun.draw.position) * self.config.model.context_length,
+            "tokens": self.tokens_until(begun.draw.position),
             "loss": loss,
             "lr": self._learning_rate(begun.step, self.config.optimizer.lr),
             "grad_norm": norm if accepted else None,
@@ -164,6 +166,16 @@ class Stepper:
             "mfu": self._mfu(tokens / seconds),
         }
         return row | ({"loss_scale": self.scale.value} if self.scale.active else {}), accepted
+
+    def tokens_until(self, position: tuple[int, ...]) -> int:
+        """How many tokens were trained on up to a position in the data."""
+        sequences, tokens = self.counted
+        return tokens + (sum(position) - sequences) * self.config.model.context_length
+
+    def weights_are_finite(self) -> bool:
+        """Whether all are, in all processes."""
+        harmed = torch.stack([~part_here(weight).isfinite().all() for weight in self.model.parameters()]).any()
+        return not self.world.sum(harmed.float()).item()
 
     def _learning_rate(self, step: int, peak: float) -> float:
         return learning_rate(step, peak, self.config.optimizer, self.config.training.steps)
