@@ -9,6 +9,7 @@ import os
 import pickle
 import re
 import shutil
+import stat
 import struct
 import zipfile
 from collections.abc import Mapping
@@ -123,8 +124,9 @@ def verify(checkpoint: Path) -> None:
 
 
 def save_weights(path: Path, model: torch.nn.Module) -> None:
-    """Writes weights as safetensors under their public names; a tied head is stored once."""
-    write_weights(path, {name: tensor.detach().cpu() for name, tensor in model.state_dict().items()})
+    """Writes weights as safetensors under their public names; a tied head is stored once. A whole file or none."""
+    with whole_file(path) as aside:
+        write_weights(aside, {name: tensor.detach().cpu() for name, tensor in model.state_dict().items()})
 
 
 def write_weights(path: Path, weights: Mapping[str, torch.Tensor], **about: object) -> None:
@@ -137,8 +139,11 @@ def write_weights(path: Path, weights: Mapping[str, torch.Tensor], **about: obje
 
 def write_tensors(path: Path, tensors: Mapping[str, torch.Tensor], metadata: dict[str, str]) -> None:
     """Writes contiguous tensors as safetensors; what the system refuses is an OSError."""
+    path.touch()  # only to learn its mode: safetensors puts a file of its own there, which only its owner may read
+    mode = stat.S_IMODE(path.stat().st_mode)
     try:
         save_file(dict(tensors), path, metadata=metadata)
+        path.chmod(mode)
     except SafetensorError as error:
         # A full disk comes with its number in the text only.
         number = re.search(r"\(os error (\d+)\)", str(error))
