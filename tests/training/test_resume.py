@@ -115,12 +115,15 @@ def test_a_broken_newest_checkpoint_falls_back(raw: dict[str, Any], tmp_path: Pa
     train(config, tmp_path / "whole")
     with pytest.raises(CrashError):
         train(config, tmp_path / "run", report=stop_at(10, crash))
-    weights = checkpoints(tmp_path / "run/checkpoints")[-1] / "model.safetensors"
+    newest = checkpoints(tmp_path / "run/checkpoints")[-1]
+    weights, of_a_person = newest / "model.safetensors", newest.with_name("step-foo")
     weights.write_bytes(weights.read_bytes()[:-7])
+    of_a_person.mkdir()
     seen: list[dict[str, Any]] = []
     train(config, tmp_path / "run", resume=True, report=seen.append)
     assert "damaged" in seen[0]["warning"]
     assert "going on from" in seen[1]["warning"]
+    assert of_a_person.is_dir()
     assert_same_end(tmp_path / "run", tmp_path / "whole")
 
 

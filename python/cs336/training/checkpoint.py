@@ -28,6 +28,8 @@ from cs336.training.distributed import sharded_like
 WEIGHTS, STATE, MANIFEST = "model.safetensors", "state.pt", "manifest.json"
 FORMAT = 2
 NOTES = "cs336"
+# A step as `_name` spells it and no other way: copies that people keep beside checkpoints are theirs.
+_NAME = re.compile(r"step-([0-9]{8}|[1-9][0-9]{8,})")
 
 
 @dataclass(frozen=True)
@@ -73,7 +75,7 @@ def load_checkpoint(
 def write_checkpoint(folder: Path, snapshot: Snapshot, keep_last: int) -> Path:
     """Writes ``folder/step-XXXXXXXX`` and removes all but the last ones. It holds weights, state and checksums."""
     folder.mkdir(parents=True, exist_ok=True)
-    final = folder / f"step-{snapshot.step:08d}"
+    final = folder / _name(snapshot.step)
     if final.exists():
         _remove(final)  # Only a damaged one is ever written again.
     with whole_folder(final) as aside:
@@ -82,10 +84,11 @@ def write_checkpoint(folder: Path, snapshot: Snapshot, keep_last: int) -> Path:
         sums = {name: _checksum(aside / name) for name in (WEIGHTS, STATE)}
         manifest = {"format": FORMAT, "step": snapshot.step, "sha256": sums}
         (aside / MANIFEST).write_text(json.dumps(manifest, indent=1), encoding="utf-8")
-    kept = [path for path in checkpoints(folder) if path.name <= final.name]
-    for path in checkpoints(folder):
+    saved = checkpoints_by_step(folder)
+    kept = [step for step in saved if step <= snapshot.step][-keep_last:]
+    for step, path in saved.items():
         # What is newer than this one was damaged and left behind when the run went back.
-        if path not in kept[-keep_last:]:
+        if step not in kept:
             _remove(path)
     return final
 
@@ -105,7 +108,18 @@ def read_checkpoint(checkpoint: Path) -> Snapshot:
 
 def checkpoints(folder: Path) -> list[Path]:
     """The checkpoints of a run, oldest first."""
-    return sorted(folder.glob("step-*")) if folder.is_dir() else []
+    return list(checkpoints_by_step(folder).values())
+
+
+def checkpoints_by_step(folder: Path) -> dict[int, Path]:
+    """The checkpoints of a run by their steps, oldest first; what has any other name is none."""
+    paths = folder.glob("step-*") if folder.is_dir() else ()
+    found = {int(name[1]): path for path in paths if (name := _NAME.fullmatch(path.name))}
+    return dict(sorted(found.items()))
+
+
+def _name(step: int) -> str:
+    return f"step-{step:08d}"
 
 
 def verify(checkpoint: Path) -> None:

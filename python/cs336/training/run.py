@@ -15,7 +15,15 @@ from cs336.data.token_file import TokenFile
 from cs336.errors import CheckpointError, ConfigError
 from cs336.files import explained, new_folder, whole_file, whole_folder
 from cs336.nn import TransformerLM
-from cs336.training.checkpoint import WEIGHTS, Snapshot, checkpoints, load_weights, verify, write_checkpoint
+from cs336.training.checkpoint import (
+    WEIGHTS,
+    Snapshot,
+    checkpoints,
+    checkpoints_by_step,
+    load_weights,
+    verify,
+    write_checkpoint,
+)
 from cs336.training.config import (
     DataConfig,
     RunConfig,
@@ -98,7 +106,7 @@ class RunFolder:
 
     def checkpoint_of(self, step: str) -> Path:
         """The checkpoint of a step, verified."""
-        kept = {str(int(path.name.removeprefix("step-"))): path for path in checkpoints(self.checkpoints)}
+        kept = {str(step): path for step, path in checkpoints_by_step(self.checkpoints).items()}
         if step not in kept:
             known = ", ".join(kept) or "none yet"
             raise CheckpointError(
