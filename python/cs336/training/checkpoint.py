@@ -32,6 +32,10 @@ NOTES = "cs336"
 _NAME = re.compile(r"step-([0-9]{8}|[1-9][0-9]{8,})")
 
 
+class OtherFormatError(CheckpointError):
+    """A checkpoint that another version of this package has written."""
+
+
 @dataclass(frozen=True)
 class Snapshot:
     """All that a run goes on from, on the CPU. Nothing in it knows how many processes there were."""
@@ -95,15 +99,8 @@ def write_checkpoint(folder: Path, snapshot: Snapshot, keep_last: int) -> Path:
 
 def read_checkpoint(checkpoint: Path) -> Snapshot:
     """Verifies a checkpoint and reads it; raises CheckpointError where it is damaged or of another format."""
-    verify(checkpoint)
-    with explained(checkpoint):
-        manifest = json.loads((checkpoint / MANIFEST).read_text("utf-8"))
-        if manifest.get("format") != FORMAT:
-            raise CheckpointError(
-                f"{checkpoint} is of format {manifest.get('format')!r}, and this version reads {FORMAT}; "
-                "go on with the version of cs336 that wrote it"
-            )
-        return Snapshot(int(manifest["step"]), read_tensors(checkpoint / WEIGHTS), _torch_load(checkpoint / STATE))
+    step = verify(checkpoint)
+    return Snapshot(step, read_tensors(checkpoint / WEIGHTS), _torch_load(checkpoint / STATE))
 
 
 def checkpoints(folder: Path) -> list[Path]:
@@ -122,19 +119,63 @@ def _name(step: int) -> str:
     return f"step-{step:08d}"
 
 
-def verify(checkpoint: Path) -> None:
-    """Raises CheckpointError unless every file is there with the checksum written when it was saved.
+def verify(checkpoint: Path) -> int:
+    """The step of a checkpoint, of which every file is there with the checksum written when it was saved.
 
-    A file that can't be read at the moment says nothing about the checkpoint: that stays an OSError.
+    Raises CheckpointError where that is not so, and OtherFormatError where another version wrote it. A file that can't
+    be read at the moment says nothing about the checkpoint: that stays an OSError.
     """
+    name = MANIFEST
     try:
         with explained(checkpoint):
-            sums = json.loads((checkpoint / MANIFEST).read_text("utf-8"))["sha256"]
-            damaged = [name for name in (WEIGHTS, STATE) if _checksum(checkpoint / name) != sums[name]]
-    except (FileNotFoundError, NotADirectoryError, IsADirectoryError, ValueError, KeyError, TypeError) as error:
-        raise CheckpointError(f"{checkpoint} is not a whole checkpoint: {error}") from error
-    if damaged:
-        raise CheckpointError(f"{checkpoint / damaged[0]} is damaged: its checksum is not the one it was saved with")
+            manifest = _parsed((checkpoint / MANIFEST).read_bytes(), checkpoint)
+            for name in (WEIGHTS, STATE):
+                if _checksum(checkpoint / name) != manifest["sha256"][name]:
+                    raise CheckpointError(
+                        f"{checkpoint / name} is damaged: its checksum is not the one it was saved with"
+                    )
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:
+        raise CheckpointError(f"{checkpoint} is not a whole checkpoint: it has no file {name}") from error
+    return int(manifest["step"])
+
+
+def _parsed(content: bytes, checkpoint: Path) -> dict[str, Any]:
+    """A manifest with all that there must be in one of this format."""
+    try:
+        manifest = json.loads(content)
+    except (ValueError, RecursionError) as error:
+        raise CheckpointError(
+            f"{checkpoint} is not a whole checkpoint: its {MANIFEST} is not valid JSON: {error}"
+        ) from error
+    number = manifest.get("format") if isinstance(manifest, dict) else None
+    if _is_count(number) and number != FORMAT:
+        raise OtherFormatError(
+            f"{checkpoint} is of format {number}, and this version reads {FORMAT}; go on with the version of cs336 "
+            "that wrote it"
+        )
+    if flaw := _flaw(manifest):
+        raise CheckpointError(f"{checkpoint} is not a whole checkpoint: its {MANIFEST} {flaw}")
+    return dict(manifest)
+
+
+def _flaw(manifest: Any) -> str | None:
+    """What is wrong with a manifest, if anything is."""
+    if not isinstance(manifest, dict):
+        return f"must hold a JSON object, not {type(manifest).__name__}"
+    for key in ("format", "step", "sha256"):
+        if key not in manifest:
+            return f"has no {key!r}"
+    for key in ("format", "step"):
+        if not _is_count(manifest[key]):
+            return f"must have a whole number of at least 0 as {key!r}, not {manifest[key]!r}"
+    sums = manifest["sha256"]
+    if not isinstance(sums, dict) or not all(isinstance(sums.get(name), str) for name in (WEIGHTS, STATE)):
+        return f"must have an object with the checksums of {WEIGHTS} and {STATE} as 'sha256'"
+    return None
+
+
+def _is_count(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
 
 
 def save_weights(path: Path, model: torch.nn.Module) -> None:

@@ -17,6 +17,7 @@ from cs336.files import explained, new_folder, whole_file, whole_folder
 from cs336.nn import TransformerLM
 from cs336.training.checkpoint import (
     WEIGHTS,
+    OtherFormatError,
     Snapshot,
     checkpoints,
     checkpoints_by_step,
@@ -107,25 +108,36 @@ class RunFolder:
     def checkpoint_of(self, step: str) -> Path:
         """The checkpoint of a step, verified."""
         kept = {str(step): path for step, path in checkpoints_by_step(self.checkpoints).items()}
+        known = ", ".join(kept) or "none yet"
         if step not in kept:
-            known = ", ".join(kept) or "none yet"
             raise CheckpointError(
                 f"{self.path} has no checkpoint {step!r}; name last, best, or one of its steps: {known}"
             )
-        verify(kept[step])
+        try:
+            verify(kept[step])
+        except OtherFormatError:
+            raise
+        except CheckpointError as error:
+            raise CheckpointError(f"{error}; name last, for the newest whole one, or another step: {known}") from error
         return kept[step]
 
     def last_whole_checkpoint(self) -> tuple[Path | None, list[str]]:
-        """The newest checkpoint that is not damaged, and what is wrong with newer ones."""
-        problems = []
+        """The newest checkpoint that is not damaged, and what is wrong with newer ones.
+
+        Raises OtherFormatError where there is none but another version of this package has some.
+        """
+        errors: list[CheckpointError] = []
         for checkpoint in reversed(checkpoints(self.checkpoints)):
             try:
                 verify(checkpoint)
             except CheckpointError as error:
-                problems.append(str(error))
+                errors.append(error)
             else:
-                return checkpoint, problems
-        return None, problems
+                return checkpoint, list(map(str, errors))
+        for one in errors:
+            if isinstance(one, OtherFormatError):  # not to be begun again: that version has its steps
+                raise one
+        return None, list(map(str, errors))
 
 
 def check_folder(folder: RunFolder, config: RunConfig, resume: bool, accept_changes: bool) -> dict[str, Any]:
