@@ -221,7 +221,18 @@ def test_how_weights_began_needs_no_counterpart(tmp_path: Path) -> None:
         (their_llama, {"mlp_bias": True}, "mlp_bias is true"),
         (their_llama, {"head_dim": 16}, "head_dim is 16"),
         (their_llama, {"hidden_act": "gelu"}, "hidden_act is 'gelu'"),
-        (their_llama, {"rope_parameters": {"rope_type": "linear", "factor": 2.0}}, "rope_type is 'linear'"),
+        (
+            their_llama,
+            {"rope_parameters": {"rope_type": "linear"}},
+            "rope_type in rope_parameters is 'linear'",
+        ),
+        (their_llama, {"rope_scaling": {"type": "linear", "factor": 2.0}}, "rope_type in rope_scaling is 'linear'"),
+        (
+            their_llama,
+            {"rope_scaling": {"rope_type": "linear"}},
+            "rope_type in rope_scaling is 'linear'",
+        ),
+        (their_llama, {"rope_scaling": {"rope_type": "llama3"}}, "rope_type in rope_scaling is 'llama3'"),
     ],
 )
 def test_what_theirs_has_and_ours_not_is_refused_by_its_key(

@@ -8,6 +8,7 @@ from typing import Any
 from torch import Tensor
 
 from cs336.config import ModelConfig
+from cs336.errors import ConfigError
 from cs336.interop.architecture import Architecture, Key, refuse
 from cs336.wording import in_toml
 
@@ -53,15 +54,23 @@ def _more_to_ours(raw: Mapping[str, Any]) -> dict[str, Any]:
         value = raw.get(key, defaults.get(key))
         if value not in wanted:
             raise refuse(key, value, in_toml(wanted[0]))
-    rope = raw.get("rope_parameters") or raw.get("rope_scaling") or {}
-    kind = rope.get("rope_type", rope.get("type", "default"))
-    if kind != "default":
-        raise refuse("rope_type", kind, "'default'")
-    return {
-        "rope_theta": float(rope.get("rope_theta") or raw.get("rope_theta") or 10000.0),
-        "positions": "rope",
-        "ffn": "swiglu",
-    }
+    return {"rope_theta": _rope_theta(raw), "positions": "rope", "ffn": "swiglu"}
+
+
+def _rope_theta(raw: Mapping[str, Any]) -> Any:
+    """The base of the angles; raises UnrepresentableError where they are scaled."""
+    theta = raw.get("rope_theta")
+    # The later counts, as in transformers 5: where there is an old key, it takes the place of the new one.
+    for key in ("rope_parameters", "rope_scaling"):
+        rope = raw.get(key) or {}
+        if not isinstance(rope, Mapping):
+            raise ConfigError(f"{key} must be an object or null, not {in_toml(rope)}")
+        kind = rope.get("rope_type", rope.get("type", "default"))
+        if kind != "default":
+            raise refuse(f"rope_type in {key}", kind, "'default'")
+        if rope:
+            theta = rope.get("rope_theta") or raw.get("rope_theta")
+    return theta or 10000.0
 
 
 LLAMA = Architecture(
