@@ -244,6 +244,41 @@ def test_what_theirs_has_and_ours_not_is_refused_by_its_key(
         import_model(tmp_path)
 
 
+COUNT = "must be a whole number of at least 1"
+
+
+@pytest.mark.parametrize(
+    ("make", "changes", "message"),
+    [
+        (their_llama, {"num_attention_heads": 0}, f"num_attention_heads {COUNT}, not 0"),
+        (their_llama, {"num_attention_heads": "2"}, f"num_attention_heads {COUNT}, not '2'"),
+        (their_llama, {"hidden_size": None}, f"hidden_size {COUNT}, not None"),
+        (
+            their_llama,
+            {"num_attention_heads": 5, "num_key_value_heads": 5},
+            "num_heads must divide d_model: 32 is not a multiple of 5",
+        ),
+        (their_llama, {"rope_scaling": "linear"}, "rope_scaling must be an object or null, not 'linear'"),
+        (their_llama, {"rope_scaling": {"rope_theta": "x"}}, "rope_theta must be a number, not 'x'"),
+        (their_gpt2, {"n_head": True}, f"n_head {COUNT}, not true"),
+    ],
+)
+def test_what_makes_no_model_is_said_in_words(
+    make: Callable[[], Any], changes: dict[str, Any], message: str, tmp_path: Path
+) -> None:
+    make().save_pretrained(tmp_path)
+    change_config(tmp_path, **({"head_dim": None} | changes))
+    with pytest.raises(FormatError, match=rf"config\.json describes no \w+: {message}; copy or download it again$"):
+        import_model(tmp_path)
+
+
+def test_an_activation_that_is_no_name_is_refused(tmp_path: Path) -> None:
+    their_gpt2().save_pretrained(tmp_path)
+    change_config(tmp_path, activation_function=["gelu"])
+    with pytest.raises(UnrepresentableError, match=r"activation_function is \['gelu'\]"):
+        import_model(tmp_path)
+
+
 def change_config(folder: Path, **changes: Any) -> None:
     raw = json.loads((folder / "config.json").read_text("utf-8"))
     (folder / "config.json").write_text(json.dumps(raw | changes), "utf-8")
@@ -256,7 +291,7 @@ def test_bad_folders(tmp_path: Path) -> None:
         import_model(tmp_path)
     their_gpt2().save_pretrained(tmp_path)
     for changes, error, message in (
-        ({"n_embd": "wide"}, FormatError, "describes no gpt2: d_model"),
+        ({"n_embd": "wide"}, FormatError, f"describes no gpt2: n_embd {COUNT}, not 'wide'"),
         ({"n_embd": 64}, CheckpointError, "does not hold the weights of its config.json"),
         ({"n_layer": 3}, CheckpointError, r"transformer\.h\.2\.attn\.c_attn\.bias is missing.*and 9 more"),
         ({"n_layer": 1}, CheckpointError, r"transformer\.h\.1\.attn\.c_attn\.bias is unknown"),

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from cs336.config import ModelConfig
-from cs336.errors import CheckpointError, UnrepresentableError
+from cs336.errors import CheckpointError, ConfigError, UnrepresentableError
 from cs336.wording import in_toml
 
 # They size the model, or do not change what a trained one computes.
@@ -74,7 +74,10 @@ class Architecture:
         return about | shared | self.more_to_theirs(config)
 
     def config_to_ours(self, raw: Mapping[str, Any]) -> ModelConfig:
-        """Our configuration; what theirs says beyond it is refused."""
+        """Our configuration; what theirs says beyond it is refused, and so is by ConfigError what makes no model."""
+        for key in self.keys:
+            if isinstance(key.default, int) and not isinstance(key.default, bool):
+                _check_count(key.theirs, raw.get(key.theirs, key.default))
         shared = {key.ours: raw.get(key.theirs, key.default) for key in self.keys}
         return ModelConfig(**{**shared, **self.more_to_ours(raw)})
 
@@ -138,6 +141,11 @@ class Architecture:
                 )
             del named["lm_head.weight"]
         return named
+
+
+def _check_count(key: str, value: object) -> None:
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        raise ConfigError(f"{key} must be a whole number of at least 1, not {in_toml(value)}")
 
 
 def refuse(key: str, value: object, known: str) -> UnrepresentableError:

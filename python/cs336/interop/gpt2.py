@@ -37,7 +37,7 @@ def _more_to_ours(raw: Mapping[str, Any]) -> dict[str, Any]:
         if raw.get(key, wanted) != wanted:
             raise refuse(key, raw[key], in_toml(wanted))
     activation = raw.get("activation_function", "gelu_new")
-    if activation not in _ACTIVATIONS:
+    if not isinstance(activation, str) or activation not in _ACTIVATIONS:
         raise refuse("activation_function", activation, ", ".join(_ACTIVATIONS))
     embeddings, sublayers = raw.get("embd_pdrop", 0.1), raw.get("resid_pdrop", 0.1)
     if embeddings != sublayers:

@@ -46,7 +46,7 @@ def _more_to_ours(raw: Mapping[str, Any]) -> dict[str, Any]:
     fixed: dict[str, tuple[object, ...]] = {
         "hidden_act": ("silu",),
         "num_key_value_heads": (heads, None),
-        "head_dim": (width / heads, None),
+        "head_dim": (width // heads, None),
         "mlp_bias": (bias,),
     }
     defaults = {"hidden_act": "silu", "mlp_bias": False}

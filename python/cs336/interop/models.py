@@ -102,8 +102,10 @@ def _read_config(path: Path) -> tuple[ModelConfig, Architecture]:
         return architecture.config_to_ours(raw), architecture
     except UnrepresentableError as error:
         raise UnrepresentableError(f"{path}: {error}") from error
-    except (ConfigError, TypeError, AttributeError, ZeroDivisionError) as error:
-        raise FormatError(f"{path} describes no {architecture.model_type}: {error}") from error
+    except ConfigError as error:
+        raise FormatError(
+            f"{path} describes no {architecture.model_type}: {error}; copy or download it again"
+        ) from error
 
 
 def _read_weights(folder: Path) -> dict[str, Tensor]:
