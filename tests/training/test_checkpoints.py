@@ -16,7 +16,14 @@ from cs336.config import preset
 from cs336.errors import CheckpointError
 from cs336.interop.models import export_model
 from cs336.nn import TransformerLM
-from cs336.training.checkpoint import Snapshot, checkpoints, read_checkpoint, save_weights, write_checkpoint
+from cs336.training.checkpoint import (
+    Snapshot,
+    checkpoints,
+    load_weights,
+    read_checkpoint,
+    save_weights,
+    write_checkpoint,
+)
 from cs336.training.run import RunFolder
 
 SMALL = {"vocab_size": 16, "context_length": 8, "d_model": 16, "num_layers": 1, "num_heads": 2, "d_ff": 32}
@@ -136,3 +143,15 @@ def test_a_checkpoint_of_another_version_is_not_begun_over(tmp_path: Path) -> No
     (before / "state.pt").unlink()
     with pytest.raises(CheckpointError, match="step-00000008 is of format 99"):
         run.last_whole_checkpoint()
+
+
+def test_weights_of_another_model_are_refused_in_one_sentence(tmp_path: Path) -> None:
+    save_weights(tmp_path / "weights", TransformerLM(preset("tinystories-2025", **SMALL)))
+    other = TransformerLM(preset("tinystories-2025", **SMALL | {"vocab_size": 17, "ffn": "silu"}))
+    with pytest.raises(CheckpointError) as refused:
+        load_weights(tmp_path / "weights", other)
+    assert str(refused.value) == (
+        f"{tmp_path / 'weights'} does not hold the weights of this model: layers.0.ffn.w3.weight is unknown, "
+        "token_embeddings.weight is 16 x 16 there and 17 x 16 here, lm_head.weight is 16 x 16 there and 17 x 16 here; "
+        "take the configuration it was trained with"
+    )

@@ -206,6 +206,22 @@ def test_the_random_states_of_python_numpy_and_torch_go_on(raw: dict[str, Any], 
     assert_same_end(tmp_path / "broken", tmp_path / "whole")
 
 
+MISFITS = [
+    (
+        {"d_ff": 48},
+        "model.d_ff, its weights have other shapes or names: layers.0.ffn.w1.weight is 32 x 16 there and 48 x 16 here, "
+        "layers.0.ffn.w2.weight is 16 x 32 there and 16 x 48 here, "
+        "layers.0.ffn.w3.weight is 32 x 16 there and 48 x 16 here",
+    ),
+    (
+        {"num_layers": 2, "rope_theta": 5.0},
+        "model.num_layers and model.rope_theta, its weights have other shapes or names: "
+        "layers.1.ln1.weight is missing, layers.1.attn.q_proj.weight is missing, "
+        "layers.1.attn.k_proj.weight is missing, and 6 more",
+    ),
+]
+
+
 def test_changes_are_refused_by_name_and_recorded_when_accepted(raw: dict[str, Any], tmp_path: Path) -> None:
     run = tmp_path / "run"
     train(make_config(raw), run)
@@ -215,10 +231,14 @@ def test_changes_are_refused_by_name_and_recorded_when_accepted(raw: dict[str, A
     ):
         train(longer, run, resume=True)
     before = (run / "config.toml").read_bytes()
-    wider = make_config(changed(raw, "model", d_model=32))
-    with pytest.raises(CheckpointError, match="does not hold the weights of this model"):
-        train(wider, run, resume=True, accept_changes=True)
-    assert (run / "config.toml").read_bytes() == before
+    for model, misfits in MISFITS:
+        with pytest.raises(CheckpointError) as refused:
+            train(make_config(changed(raw, "model", **model)), run, resume=True, accept_changes=True)
+        assert str(refused.value) == (
+            f"{run / 'checkpoints/step-00000012'} does not hold the weights of this model: with other values of "
+            f"{misfits}; leave that as it was, or start a new run"
+        )
+        assert (run / "config.toml").read_bytes() == before
     said: list[dict[str, Any]] = []
     result = train(longer, run, resume=True, accept_changes=True, report=said.append)
     assert result.step == 16

@@ -23,7 +23,7 @@ with needs_extra("cs336.interop.models"):
     from cs336.interop.gpt2 import GPT2
     from cs336.interop.llama import LLAMA
     from cs336.nn import TransformerLM
-    from cs336.training.checkpoint import read_tensors, write_tensors
+    from cs336.training.checkpoint import misfits, read_tensors, write_tensors
 
 if TYPE_CHECKING:
     from cs336.tokenizer import Tokenizer
@@ -85,7 +85,10 @@ def import_model(folder: str | Path) -> tuple[TransformerLM, Tokenizer | None]:
     try:
         model.load_state_dict(weights)
     except RuntimeError as error:  # shapes
-        raise CheckpointError(f"{folder} does not hold the weights of its {_CONFIG}: {error}") from error
+        why = misfits(weights, model.state_dict()) or error
+        raise CheckpointError(
+            f"{folder} does not hold the weights of its {_CONFIG}: {why}; copy or download it again"
+        ) from error
     return model.eval(), _read_tokenizer(folder)
 
 

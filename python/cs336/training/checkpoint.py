@@ -12,7 +12,7 @@ import shutil
 import stat
 import struct
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -24,6 +24,7 @@ from safetensors.torch import save_file
 from cs336.errors import CheckpointError
 from cs336.files import beside, explained, whole_file, whole_folder
 from cs336.training.distributed import sharded_like
+from cs336.wording import joined
 
 WEIGHTS, STATE, MANIFEST = "model.safetensors", "state.pt", "manifest.json"
 FORMAT = 2
@@ -212,13 +213,37 @@ def load_weights(path: Path, model: torch.nn.Module) -> None:
     fit(read_tensors(path), model, path)
 
 
-def fit(weights: Mapping[str, torch.Tensor], model: torch.nn.Module, source: Path) -> None:
-    """Puts whole tensors into a model, which may be spread over processes."""
+def fit(weights: Mapping[str, torch.Tensor], model: torch.nn.Module, source: Path, changed: Iterable[str] = ()) -> None:
+    """Puts whole tensors into a model, which may be spread over processes.
+
+    Raises CheckpointError where they do not fit, with the keys of the model among those that were ``changed``.
+    """
     own = model.state_dict()
     try:
         model.load_state_dict({n: sharded_like(own[n], t) if n in own else t for n, t in weights.items()})
     except RuntimeError as error:
-        raise CheckpointError(f"{source} does not hold the weights of this model: {error}") from error
+        keys = [key for key in changed if key.startswith("model.")]
+        why = f"with other values of {joined(keys)}, its weights have other shapes or names: " if keys else ""
+        advice = "leave that as it was, or start a new run" if keys else "take the configuration it was trained with"
+        raise CheckpointError(
+            f"{source} does not hold the weights of this model: {why}{misfits(weights, own) or error}; {advice}"
+        ) from error
+
+
+def misfits(weights: Mapping[str, torch.Tensor], own: Mapping[str, torch.Tensor]) -> str:
+    """In what weights differ from a model's own, by names and shapes."""
+    odd = [f"{name} is missing" for name in own if name not in weights]
+    odd += [f"{name} is unknown" for name in weights if name not in own]
+    odd += [
+        f"{name} is {_size(weights[name])} there and {_size(own[name])} here"
+        for name in own
+        if name in weights and weights[name].shape != own[name].shape
+    ]
+    return ", ".join(odd[:3]) + (f", and {len(odd) - 3} more" if len(odd) > 3 else "")
+
+
+def _size(tensor: torch.Tensor) -> str:
+    return " x ".join(map(str, tensor.shape)) or "a number"
 
 
 def read_tensors(path: Path, advice: str = "take an earlier one") -> dict[str, torch.Tensor]:

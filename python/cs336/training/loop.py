@@ -335,7 +335,7 @@ class Run:
         state = snapshot.state
         # What was accepted after this checkpoint, by a start that saved none, stands in the configuration already.
         self.data.check_unchanged(state, checkpoint, {*accepted, *self.folder.changed_after(snapshot.step)})
-        fit(snapshot.weights, self.stepper.model, checkpoint)
+        fit(snapshot.weights, self.stepper.model, checkpoint, changed=accepted)
         restore_optimizers(self.stepper.model, self.stepper.optimizers, state["optimizer"])
         self.stepper.scale.restore(state["loss_scale"])
         position = tuple(state["position"])
