@@ -103,7 +103,9 @@ def test_weights_that_are_not_finite_are_neither_kept_nor_called_unharmed(
 
     monkeypatch.setattr(step.Stepper, "_update", harm)
     config = make_config(changed(raw, "training", eval_every=eval_every, checkpoint_every=1, keep_last=9))
-    with pytest.raises(NonFiniteLossError, match=r"step 3(: the loss is nan| has left numbers| or an earlier one)") as caught:
+    with pytest.raises(
+        NonFiniteLossError, match=r"step 3(: the loss is nan| has left numbers| or an earlier one)"
+    ) as caught:
         train(config, tmp_path / "run")
     assert "unharmed" not in str(caught.value)
     assert [path.name for path in checkpoints(tmp_path / "run/checkpoints")] == ["step-00000001", "step-00000002"]
