@@ -7,7 +7,7 @@ import unicodedata
 
 import pytest
 
-from cs336.visible import escaped, isolated, quoted
+from cs336.visible import escaped, isolated, quoted, shortened
 
 MARKS = "\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
 
@@ -38,3 +38,15 @@ def test_isolates_lie_within_a_cell_and_a_line():
 @pytest.mark.parametrize(("data", "text"), [(b"caf\xc3\xa9", "'café'"), (b"\xc3", r"b'\xc3'"), (b"\x00", r"'\x00'")])
 def test_bytes_are_quoted_as_python_does(data, text):
     assert quoted(data) == text
+
+
+@pytest.mark.parametrize(
+    ("data", "text"),
+    [
+        (b"a" * 60, repr("a" * 60)),
+        ("é".encode() * 1000, f"{'é' * 60!r}… (2,000 bytes)"),
+        (b"\xff" * 61, f"{bytes([255] * 60)!r}… (61 bytes)"),
+    ],
+)
+def test_of_a_long_token_only_the_beginning_is_shown(data, text):
+    assert shortened(data) == text

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import re
 
-__all__ = ["escaped", "isolated", "quoted"]
+__all__ = ["escaped", "isolated", "quoted", "shortened"]
+
+_SHOWN = 60  # characters of a token; more are no easier to recognize, and rich takes long to fold a million
 
 # The blocks that Unicode reads from right to left, assigned or not, without the marks of direction, which are escaped.
 _RIGHT_TO_LEFT = "[\u0590-\u08ff\ufb1d-\ufdff\ufe70-\ufefe\U00010800-\U00010fff\U0001e800-\U0001efff]+"
@@ -31,7 +33,19 @@ def isolated(page: str) -> str:
 
 def quoted(data: bytes) -> str:
     """A token's bytes as text with quotes, or as Python writes bytes where they are no text."""
+    return repr(_readable(data))
+
+
+def shortened(data: bytes) -> str:
+    """The same, but of a long token only the beginning, and how many bytes it has."""
+    readable = _readable(data)
+    if len(readable) <= _SHOWN:
+        return repr(readable)
+    return f"{readable[:_SHOWN]!r}… ({len(data):,} bytes)"
+
+
+def _readable(data: bytes) -> str | bytes:
     try:
-        return repr(data.decode("utf-8"))
+        return data.decode("utf-8")
     except UnicodeDecodeError:
-        return repr(data)
+        return data

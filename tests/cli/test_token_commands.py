@@ -101,6 +101,16 @@ def test_inspect_tells_what_is_used(cs336, tmp_path):
         assert row in table
 
 
+def test_a_token_as_long_as_the_text_is_cut_short(cs336, tmp_path):
+    (tmp_path / "long.txt").write_text("a" * 100_000)
+    train = ["tokenizer", "train", "long.txt", "--vocab-size", "1000", "--output", "long.json"]
+    for words in (train, ["tokenizer", "inspect", "long.json", "long.txt"]):
+        shown = "".join(cs336(*words).stdout.split())  # what is folded, in one line
+        assert f"'{'a' * 60}'…(100,000bytes)" in shown
+        assert "a" * 61 not in shown
+        assert json.loads(cs336(*words, "--json").stdout)["longest_tokens"][0] == f"'{'a' * 60}'… (100,000 bytes)"
+
+
 def test_a_text_is_shown_in_tokens(cs336):
     shown = cs336("tokenizer", "inspect", "large.json", "--text", f"low 🐈\n{END}é").stdout
     assert "\nlow| 🐈|⏎|<|endoftext|>|\\xc3|\\xa9\n6 tokens: 258 " in shown

@@ -10,7 +10,7 @@ import click
 from cs336.cli.options import PATH, input_format_option, text_column_option
 from cs336.cli.show import json_option, show, text_of
 from cs336.errors import CorpusError
-from cs336.visible import quoted
+from cs336.visible import quoted, shortened
 
 if TYPE_CHECKING:
     from cs336.inputs import InputFormat
@@ -64,8 +64,8 @@ def inspect(
         values |= _compression(inspection) | {
             "tokens_used": len(tokenizer.vocab) - len(unused),
             "tokens_never_used": len(unused),
-            "never_used": [quoted(tokenizer.id_to_token(id)) for id in (unused if as_json else unused[:10])],
-            "most_frequent": [quoted(tokenizer.id_to_token(id)) for id, _ in inspection.most_frequent(10)],
+            "never_used": _never_used(tokenizer, unused, as_json=as_json),
+            "most_frequent": [shortened(tokenizer.id_to_token(id)) for id, _ in inspection.most_frequent(10)],
         }
     if text is not None and as_json:
         values["pieces"] = _pieces(tokenizer, text)
@@ -154,6 +154,13 @@ def _compression(inspection: Inspection) -> dict[str, Any]:
     }
 
 
+def _never_used(tokenizer: Tokenizer, unused: list[int], *, as_json: bool) -> list[str]:
+    """All of them and whole for machines, and for people a few to look at."""
+    if as_json:
+        return [quoted(tokenizer.id_to_token(id)) for id in unused]
+    return [shortened(tokenizer.id_to_token(id)) for id in unused[:10]]
+
+
 def _pieces(tokenizer: Tokenizer, text: str) -> list[dict[str, Any]]:
     from cs336.inspection import pieces_of
 
@@ -180,7 +187,7 @@ def render(tokenizer: Tokenizer, text: str) -> None:
 
 
 def longest(tokenizer: Tokenizer, count: int) -> list[str]:
-    """The longest tokens but for the special ones, as people read them."""
+    """The longest tokens but for the special ones, as people read them: the beginning of one that fills lines."""
     special = set(tokenizer.special_tokens.values())
     ordinary = (token for token_id, token in tokenizer.vocab.items() if token_id not in special)
-    return [quoted(token) for token in sorted(ordinary, key=len, reverse=True)[:count]]
+    return [shortened(token) for token in sorted(ordinary, key=len, reverse=True)[:count]]
