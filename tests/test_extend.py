@@ -7,7 +7,7 @@ import pytest
 from cs336.counts import count_pretokens, train_bpe_from_counts
 from cs336.data import write_stories
 from cs336.errors import ConfigError
-from cs336.tokenizer import Tokenizer, train_bpe, train_bpe_from_iterator
+from cs336.tokenizer import Tokenizer, train_bpe, train_bpe_from_iterator, train_bpe_with_report
 
 SPECIAL = ["<|endoftext|>"]
 
@@ -42,6 +42,14 @@ def test_a_tokenizer_of_another_hand_is_extended(shared: Path, corpus: Path) -> 
     grown = train_bpe(corpus, 50300, extend=base)
     assert grown.vocab_size == 50300
     assert {id: token for id, token in grown.vocab.items() if id <= 50256} == base.vocab
+
+
+def test_merges_are_counted_where_ids_have_gaps(corpus: Path) -> None:
+    base = train_bpe(corpus, 300)
+    base = Tokenizer({**base.vocab, 1000: b"<far>"}, base.merges, ["<far>"])
+    grown, report = train_bpe_with_report(corpus, 1021, extend=base)
+    assert grown.vocab_size == 1021
+    assert report.merges == len(grown.merges) == 44 + 20
 
 
 def test_no_token_is_too_long(corpus: Path) -> None:

@@ -414,7 +414,7 @@ def _report(numbers: Any, tokenizer: _bpe.Tokenizer, wanted: int) -> TrainReport
         documents=documents,
         pretokens=pretokens,
         distinct_pretokens=distinct,
-        merges=tokenizer.vocab_size - 256 - len(tokenizer.special_tokens),
+        merges=len(tokenizer.merges),  # not what is left of vocab_size: ids may have gaps
         ran_out_of_pairs=tokenizer.vocab_size < wanted,
         stages=tuple(StageReport(*stage) for stage in stages),
         steps=dict(steps),
