@@ -67,6 +67,25 @@ def test_a_corpus_that_runs_out_of_pairs_is_a_warning(cs336, corpus):
 @pytest.mark.parametrize(
     ("words", "said"),
     [
+        (
+            ["1"],
+            "no pair is left that makes a token of at most 1 byte after 0 merges, so",
+        ),
+        (
+            ["3", "--min-frequency", "2"],
+            "no pair is left that occurs 2 times and makes a token of at most 3 bytes",
+        ),
+    ],
+)
+def test_a_limit_is_named_where_no_pair_is_left(cs336, corpus, words, said):
+    shown = cs336(*TRAIN, "5000", "a.txt", "--max-token-length", *words).stderr
+    assert shown.startswith(f"warning: {said} ")
+    assert ", or a greater --max-token-length" in shown
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
         (["none/*.txt"], "none/*.txt: no file matches this pattern; check its folder and its name"),
         (["-", "-"], "standard input (-) can be read only once; give it once"),
         (["c.jsonl", "--text-column", "body"], 'line 1: there is no column "body"; the columns are: "text"'),

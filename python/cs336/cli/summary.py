@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from cs336.report import StageReport, TrainReport
+from cs336.tokenizer import Tokenizer
+from cs336.wording import plural
 
 
 def summary_of(report: TrainReport, seconds: float, *, as_json: bool) -> dict[str, Any]:
@@ -20,9 +22,14 @@ def summary_of(report: TrainReport, seconds: float, *, as_json: bool) -> dict[st
         "ran_out_of_pairs": report.ran_out_of_pairs,
         "seconds": seconds,
     }
+    return values | stages_of(report.stages, as_json=as_json)
+
+
+def stages_of(stages: Sequence[StageReport], *, as_json: bool) -> dict[str, Any]:
+    """Time and memory by stage."""
     if as_json:
-        return values | {"stages": [dataclasses.asdict(stage) for stage in report.stages]}
-    return values | {stage.stage: _stage(stage) for stage in report.stages}
+        return {"stages": [dataclasses.asdict(stage) for stage in stages]}
+    return {stage.stage: _stage(stage) for stage in stages}
 
 
 def profile_of(report: TrainReport, *, as_json: bool) -> dict[str, Any]:
@@ -42,16 +49,22 @@ def profile_of(report: TrainReport, *, as_json: bool) -> dict[str, Any]:
     return values | {"counting by thread": shares} | {name: round(speed) for name, speed in speeds.items()}
 
 
-def warnings_of(report: TrainReport, vocab_size: int, min_frequency: int) -> Iterator[str]:
+def warnings_of(
+    tokenizer: Tokenizer, vocab_size: int, min_frequency: int, max_token_length: int | None
+) -> Iterator[str]:
     """What the user may not have meant."""
-    if not report.ran_out_of_pairs:
+    if tokenizer.vocab_size >= vocab_size:
         return
-    reached = f"the vocabulary is smaller than {vocab_size:,}"
+    limits, advice = [], ["give more text"]
     if min_frequency > 1:
-        rare = f"no pair is left that occurs {min_frequency:,} times after {report.merges:,} merges, so {reached}"
-        yield f"{rare}; give more text, or a smaller --min-frequency"
-    else:
-        yield f"the corpus ran out of pairs after {report.merges:,} merges, so {reached}; give more text"
+        limits.append(f"occurs {plural(min_frequency, 'time')}")
+        advice.append("a smaller --min-frequency")
+    if max_token_length is not None:
+        limits.append(f"makes a token of at most {plural(max_token_length, 'byte')}")
+        advice.append("a greater --max-token-length")
+    reason = f"no pair is left that {' and '.join(limits)}" if limits else "the corpus ran out of pairs"
+    merges = plural(len(tokenizer.merges), "merge")
+    yield f"{reason} after {merges}, so the vocabulary is smaller than {vocab_size:,}; {', or '.join(advice)}"
 
 
 def _stage(stage: StageReport) -> str:

@@ -138,7 +138,7 @@ def train(
     if profile:
         values |= profile_of(report, as_json=as_json)
     show(values, as_json=as_json)
-    for warning in warnings_of(report, vocab_size, min_frequency):
+    for warning in warnings_of(tokenizer, vocab_size, min_frequency, max_token_length):
         click.echo(f"warning: {warning}", err=True)
 
 
