@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import sys
 
 import pytest
 
@@ -32,12 +34,37 @@ def test_count_merge_and_train(cs336, texts):
     done = cs336("tokenizer", "train", "--from-counts", "both.counts", *words, "counts.json", "--max-memory", "1GiB")
     assert done.returncode == 0, done.stderr
     trained = json.loads(done.stdout)
-    assert (trained["max_memory"], trained["pre_tokens"]) == (1 << 30, 404)
+    assert (trained["max_memory"], trained["pretokens"]) == (1 << 30, 404)
     direct = json.loads(cs336("tokenizer", "train", "a.txt", "b.txt", *words, "texts.json").stdout)
-    assert {direct[name] == trained[name] for name in ("vocab_size", "merges", "corpus_bytes", "longest_tokens")} == {
-        True
+    # All that training on the texts tells, but for what a counts file does not know.
+    assert set(direct) - set(trained) == {"documents"}
+    varying = {"tokenizer", "seconds", "stages", "max_memory"}
+    assert {name: trained[name] for name in set(trained) - varying} == {
+        name: direct[name] for name in set(direct) - varying - {"documents"}
     }
+    assert [stage["stage"] for stage in trained["stages"]] == ["merging", "saving"]
     assert (texts / "counts.json").read_bytes() == (texts / "texts.json").read_bytes()
+
+
+def test_counts_that_run_out_of_pairs_are_a_warning_as_texts_are(cs336, texts):
+    cs336("tokenizer", "count", "a.txt", "--output", "a.counts")
+    words = ["tokenizer", "train", "--vocab-size", "5000", "--output", "t.json", "--min-frequency", "3"]
+    direct, trained = cs336(*words, "a.txt"), cs336(*words, "--from-counts", "a.counts")
+    assert trained.stderr == direct.stderr
+    assert trained.stderr.startswith("warning: no pair is left that occurs 3 times")
+    memory = ", at most " if sys.platform == "linux" else ""
+    assert re.search(rf"(?m)^ merging .* s{memory}", trained.stdout)
+
+
+@pytest.mark.parametrize(
+    "words", [["count"], ["train", "--vocab-size", "270"], ["train", "--vocab-size", "270", "--from-counts"]]
+)
+def test_progress_can_be_asked_for_in_a_pipe(cs336, texts, monkeypatch, words):
+    cs336("tokenizer", "count", "a.txt", "--output", "a.counts")
+    monkeypatch.setattr("cs336.bars._SECONDS_BETWEEN_LINES", -1)
+    words = ["tokenizer", *words, "a.counts" if words[-1] == "--from-counts" else "a.txt", "--output", "out"]
+    assert cs336(*words).stderr == ""
+    assert "ing " in cs336(*words, "--progress", "--json").stderr
 
 
 def test_people_read_numbers(cs336, texts):
@@ -56,6 +83,18 @@ BAD = {
     "a special token": (
         ["train", "--from-counts", "a.counts", "--vocab-size", "300", "--special-token", "<e>"],
         "leave --special-token out: the counts file says it",
+    ),
+    "a format": (
+        ["train", "--from-counts", "a.counts", "--vocab-size", "300", "--format", "jsonl"],
+        "leave --format out: it is about INPUTS",
+    ),
+    "a column": (
+        ["train", "--from-counts", "a.counts", "--vocab-size", "300", "--text-column", "text"],
+        "leave --text-column out: it is about INPUTS",
+    ),
+    "a profile": (
+        ["train", "--from-counts", "a.counts", "--vocab-size", "300", "--profile"],
+        "leave --profile out: it is about counting",
     ),
     "text for counts": (["train", "--from-counts", "a.txt", "--vocab-size", "300"], "not a valid counts file"),
     "no size": (["count", "a.txt", "--max-memory", "much"], "'much' is no size"),

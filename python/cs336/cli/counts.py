@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import click
-from click.core import ParameterSource
 
 from cs336.cli.options import (
     PATH,
@@ -18,7 +17,10 @@ from cs336.cli.options import (
     input_format_option,
     max_memory_option,
     pattern_option,
+    progress_of,
+    progress_option,
     ray_address_option,
+    refuse_options,
     special_token_option,
     text_column_option,
     threads_option,
@@ -33,6 +35,9 @@ from_counts_option = click.option(
     "--from-counts", type=PATH, help="A counts file instead of INPUTS; it says pattern and special tokens, too."
 )
 
+CUTS = ("--pattern", "--special-token")
+"""The options that say how to cut text."""
+
 
 @click.command()
 @click.argument("inputs", type=PATH, nargs=-1, required=True)
@@ -45,6 +50,7 @@ from_counts_option = click.option(
 @max_memory_option
 @engine_option
 @ray_address_option
+@progress_option
 @json_option
 def count(
     inputs: tuple[Path, ...],
@@ -57,6 +63,7 @@ def count(
     max_memory: int | None,
     engine: Literal["local", "ray"],
     ray_address: str | None,
+    progress: bool,
     as_json: bool,
 ) -> None:
     """Count the pre-tokens of files of text, to train on the counts.
@@ -77,7 +84,7 @@ def count(
         "pattern": pattern,
         "input_format": input_format,
         "text_column": text_column,
-        "progress": False if as_json else None,
+        "progress": progress_of(progress, as_json=as_json),
     }
     if engine == "ray":
         options |= {"threads": threads or 1, "max_memory": max_memory, "address": ray_address}
@@ -119,13 +126,6 @@ def _rows(info: dict[str, Any]) -> dict[str, Any]:
     return info | {"special_tokens": list(info["special_tokens"])}
 
 
-def refuse_cuts(ctx: click.Context, reason: str) -> None:
-    """Refuse options that cut the text where something else says how."""
-    for name, option in (("pattern", "--pattern"), ("special_tokens", "--special-token")):
-        if ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE:
-            raise click.UsageError(f"leave {option} out: {reason}")
-
-
 def train_from_counts(
     ctx: click.Context,
     counts: Path,
@@ -137,42 +137,51 @@ def train_from_counts(
     extend: Path | None,
     threads: int | None,
     max_memory: int | None,
+    progress: bool,
     as_json: bool,
 ) -> None:
     """What ``train --from-counts`` does."""
     from cs336.cli.inspect import longest
+    from cs336.cli.summary import stages_of, warnings_of
     from cs336.counts import default_max_memory, read_info, train_bpe_from_counts
+    from cs336.report import StageReport, stage
     from cs336.tokenizer import Tokenizer
 
     if ctx.params["inputs"]:
         raise click.UsageError("give either INPUTS or --from-counts")
-    refuse_cuts(ctx, "the counts file says it, or count again")
+    refuse_options(ctx, CUTS, "the counts file says it, or count again")
+    refuse_options(ctx, ("--format", "--text-column"), "it is about INPUTS, and a counts file has a format of its own")
+    refuse_options(ctx, ("--profile",), "it is about counting, and that is done; the stages are told without it")
     check_target(output, [counts] if extend is None else [counts, extend])
     started = time.perf_counter()
     info = read_info(counts)
     max_memory = default_max_memory() if max_memory is None else max_memory
-    progress = False if as_json else None
-    tokenizer = train_bpe_from_counts(
-        counts,
-        vocab_size,
-        min_frequency=min_frequency,
-        max_token_length=max_token_length,
-        extend=None if extend is None else Tokenizer.load(extend),
-        threads=threads,
-        max_memory=max_memory,
-        progress=progress,
-    )
-    tokenizer.save(output)
+    base = None if extend is None else Tokenizer.load(extend)
+    stages: list[StageReport] = []
+    with stage("merging", stages):
+        tokenizer = train_bpe_from_counts(
+            counts,
+            vocab_size,
+            min_frequency=min_frequency,
+            max_token_length=max_token_length,
+            extend=base,
+            threads=threads,
+            max_memory=max_memory,
+            progress=progress_of(progress, as_json=as_json),
+        )
+    with stage("saving", stages):
+        tokenizer.save(output)
     summary = {
         "tokenizer": str(output),
-        "corpus_bytes": info.corpus_bytes,
-        "pre_tokens": info.pre_tokens,
-        "distinct": info.distinct,
         "vocab_size": tokenizer.vocab_size,
+        "corpus_bytes": info.corpus_bytes,
+        "pretokens": info.pre_tokens,
+        "distinct_pretokens": info.distinct,
         "merges": len(tokenizer.merges),
         "ran_out_of_pairs": tokenizer.vocab_size < vocab_size,
-        "max_memory": max_memory,
         "seconds": time.perf_counter() - started,
-        "longest_tokens": longest(tokenizer, 5),
     }
-    show(summary, as_json=as_json)
+    summary |= stages_of(stages, as_json=as_json)
+    show(summary | {"max_memory": max_memory, "longest_tokens": longest(tokenizer, 5)}, as_json=as_json)
+    for warning in warnings_of(tokenizer, vocab_size, min_frequency, max_token_length):
+        click.echo(f"warning: {warning}", err=True)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from pathlib import Path
 
 import click
+from click.core import ParameterSource
 
 PATH = click.Path(path_type=Path, readable=False)
 """Any path. Whether it can be read shows when it is read, and the message then says what to do."""
@@ -22,6 +24,19 @@ def size_of(ctx: click.Context, param: click.Parameter, value: str | None) -> in
         raise click.BadParameter(f"{value!r} is no size; write a number of bytes, or one with kB, MB or GB", ctx, param)
     unit: int = (1024 if match[3] else 1000) ** " kmgt".index(match[2] or " ")
     return round(float(match[1]) * unit)
+
+
+def progress_of(progress: bool, *, as_json: bool) -> bool | None:
+    """What the library takes: --json alone silences a terminal, too, but not what is asked for."""
+    return True if progress else False if as_json else None
+
+
+def refuse_options(ctx: click.Context, options: Iterable[str], reason: str) -> None:
+    """Refuses options that are given where something else says what they would, or that can do nothing."""
+    for param in ctx.command.params:
+        given = ctx.get_parameter_source(param.name or "") is ParameterSource.COMMANDLINE
+        if given and param.opts[0] in options:
+            raise click.UsageError(f"leave {param.opts[0]} out: {reason}")
 
 
 def parse_overrides(words: list[str]) -> dict[str, str]:
@@ -71,6 +86,9 @@ corpus_format_option = click.option(  # where --format is that of what is printe
 )
 text_column_option = click.option(
     "--text-column", default="text", show_default=True, help="The column of JSON Lines or Parquet that holds the text."
+)
+progress_option = click.option(
+    "--progress", is_flag=True, help="Show progress also where standard error is no terminal, as lines."
 )
 engine_option = click.option(
     "--engine",

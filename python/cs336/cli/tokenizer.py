@@ -18,6 +18,9 @@ from cs336.cli.options import (
     input_format_option,
     max_memory_option,
     pattern_option,
+    progress_of,
+    progress_option,
+    refuse_options,
     special_token_option,
     text_column_option,
     threads_option,
@@ -52,7 +55,7 @@ def command() -> None:
 @text_column_option
 @threads_option
 @max_memory_option
-@click.option("--progress", is_flag=True, help="Show progress also where standard error is no terminal, as lines.")
+@progress_option
 @click.option("--profile", is_flag=True, help="Tell in more detail where the time went.")
 @json_option
 @click.pass_context
@@ -103,6 +106,7 @@ def train(
             extend=extend,
             threads=threads,
             max_memory=max_memory,
+            progress=progress,
             as_json=as_json,
         )
         return
@@ -112,7 +116,7 @@ def train(
     max_memory = default_max_memory() if max_memory is None else max_memory
     started = time.perf_counter()
     if extend is not None:
-        counts.refuse_cuts(ctx, "the tokenizer to extend says it")
+        refuse_options(ctx, counts.CUTS, "the tokenizer to extend says it")
     tokenizer, report = train_bpe_with_report(
         inputs,
         vocab_size,
@@ -125,7 +129,7 @@ def train(
         text_column=text_column,
         threads=threads,
         max_memory=max_memory,
-        progress=True if progress else False if as_json else None,
+        progress=progress_of(progress, as_json=as_json),
     )
     stages = list(report.stages)
     with stage("saving", stages):
