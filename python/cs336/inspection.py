@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import codecs
+import secrets
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from cs336 import _bpe
 from cs336.data import open_tokens
 from cs336.token_files import encode_files
 from cs336.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
+    from cs336.data.token_file import Tokens
     from cs336.inputs import InputFormat, StrPath
     from cs336.tokenizer import Progress
 
@@ -28,7 +32,7 @@ class Inspection:
     bytes: int
     tokens: int
     words: int
-    """Runs of anything but white space."""
+    """Runs of anything but white space, which end at special tokens and with their document, too."""
     counts: tuple[int, ...]
     """By id, how often the token occurs."""
 
@@ -61,29 +65,59 @@ def inspect_texts(
     progress: Progress = None,
 ) -> Inspection:
     """Encode the inputs that ``train_bpe`` takes, as ``encode_files`` does but without separators, and count."""
+    bordered, border = _with_border(tokenizer)
     with tempfile.TemporaryDirectory() as folder:
         target = Path(folder) / "tokens.npy"
         stats = encode_files(
-            tokenizer,
+            bordered,
             paths,
             target,
-            separator=None,
+            separator=border,
             input_format=input_format,
             text_column=text_column,
             progress=progress,
         )
         ids = open_tokens(target).tokens
-        counts = np.zeros(tokenizer.vocab_size, np.int64)
-        words, open_word = 0, False
-        for start in range(0, len(ids), _BLOCK):
-            block = ids[start : start + _BLOCK]
-            counts += np.bincount(block, minlength=tokenizer.vocab_size)
-            text = tokenizer.decode_bytes(block)
-            # A word may run on from the block before.
-            words += len(text.split()) - (open_word and not text[:1].isspace())
-            open_word = not text[-1:].isspace()
-        del ids, block
-    return Inspection(stats.bytes, stats.tokens, words, tuple(counts.tolist()))
+        blocks = [ids[start : start + _BLOCK] for start in range(0, len(ids), _BLOCK)]  # mapped, not read yet
+        counts = _occurrences(blocks, bordered.vocab_size)
+        words = _words(_between(bordered, blocks))
+        del ids, blocks  # a file that is mapped can't be removed everywhere
+    return Inspection(stats.bytes, stats.tokens - stats.separators, words, counts[:-1])
+
+
+def _with_border(tokenizer: Tokenizer) -> tuple[Tokenizer, str]:
+    """The same tokenizer with one more special token, which no text has; its id is the last."""
+    ordinary, merges, special, whole_tokens, pattern = tokenizer.parts()
+    border = f"<|{secrets.token_hex(16)}|>"
+    special = [*special, (border, tokenizer.vocab_size)]
+    return Tokenizer(_bpe.from_parts(ordinary, merges, special, whole_tokens, pattern)), border
+
+
+def _occurrences(blocks: Iterable[Tokens], size: int) -> tuple[int, ...]:
+    """By id, how often it occurs."""
+    counts = np.zeros(size, np.int64)
+    for block in blocks:
+        counts += np.bincount(block, minlength=size)
+    return tuple(counts.tolist())
+
+
+def _between(tokenizer: Tokenizer, blocks: Iterable[Tokens]) -> Iterator[str]:
+    """The text of ids a piece at a time, with a space for each special token."""
+    special = list(tokenizer.special_tokens.values())
+    (space,) = tokenizer.encode(" ", special="text")
+    decoder = codecs.getincrementaldecoder("utf-8")("replace")  # for a character may run on into the next block
+    for block in blocks:
+        yield decoder.decode(tokenizer.decode_bytes(np.where(np.isin(block, special), space, block)))
+
+
+def _words(texts: Iterable[str]) -> int:
+    """How many runs of anything but white space there are in a text that comes in pieces."""
+    words, open_word = 0, False
+    for text in filter(None, texts):
+        # A word may run on from the piece before.
+        words += len(text.split()) - (open_word and not text[:1].isspace())
+        open_word = not text[-1:].isspace()
+    return words
 
 
 def pieces_of(tokenizer: Tokenizer, text: str) -> list[tuple[int, str]]:
