@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import codecs
+import os
 import secrets
+import shutil
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 
 from cs336 import _bpe
 from cs336.data import open_tokens
+from cs336.errors import Cs336Error
+from cs336.inputs import expand
 from cs336.token_files import encode_files
 from cs336.tokenizer import Tokenizer
 
@@ -83,6 +88,40 @@ def inspect_texts(
         words = _words(_between(bordered, blocks))
         del ids, blocks  # a file that is mapped can't be removed everywhere
     return Inspection(stats.bytes, stats.tokens - stats.separators, words, counts[:-1])
+
+
+@contextmanager
+def readable_again(paths: StrPath | Sequence[StrPath]) -> Iterator[list[str]]:
+    """The files that paths name, for several readers: what can be read only once is kept in temporary files meanwhile.
+
+    In errors it goes by its own name.
+    """
+    files = expand(paths)
+    kept: dict[str, str] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        for number, file in enumerate(files):
+            if _is_stream(file):
+                # With the whole name, whose end may say the format.
+                files[number] = str(Path(folder) / f"{number}-{Path(file).name}")
+                kept[files[number]] = "standard input" if file == "-" else file
+                with _opened(file) as source, Path(files[number]).open("wb") as copy:
+                    shutil.copyfileobj(source, copy)
+        try:
+            yield files
+        except Cs336Error as error:
+            message = str(error)
+            for copied, name in kept.items():
+                message = message.replace(copied, name)
+            raise type(error)(message) from error
+
+
+def _is_stream(file: str) -> bool:
+    path = Path(file)
+    return file == "-" or (path.exists() and not path.is_file() and not path.is_dir())
+
+
+def _opened(file: str) -> BinaryIO:
+    return os.fdopen(0, "rb", closefd=False) if file == "-" else Path(file).open("rb")
 
 
 def _with_border(tokenizer: Tokenizer) -> tuple[Tokenizer, str]:

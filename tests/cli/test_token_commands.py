@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -129,3 +131,41 @@ def test_two_tokenizers_on_the_same_text(cs336):
     assert "270  |  " in table
     assert table.count("token") > 3
     assert cs336(*words).returncode == 2
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no named pipes of this kind")
+@pytest.mark.parametrize("source", ["-", "pipe.jsonl", "pipe.gz"])
+def test_what_can_be_read_only_once_is_compared_all_the_same(cs336, tmp_path, source):
+    text, rows = (tmp_path / "b.txt").read_bytes(), (tmp_path / "c.jsonl").read_bytes()
+    content = {"-": text, "pipe.jsonl": rows, "pipe.gz": gzip.compress(text)}[source]
+    words = ["compare", "small.json", "large.json", "--text-column", "body", "--json"]
+    (tmp_path / "file.jsonl").write_bytes(rows)
+    expected = cs336("tokenizer", *words, "file.jsonl" if "jsonl" in source else "b.txt")
+    if source == "-":
+        done = in_a_process(tmp_path, *words, "-", stdin=content)
+    else:
+        os.mkfifo(tmp_path / source)
+        with ThreadPoolExecutor() as pool:
+            writing = pool.submit((tmp_path / source).write_bytes, content)
+            done = in_a_process(tmp_path, *words, source)
+            writing.result()
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout) == json.loads(expected.stdout)
+
+
+def test_what_is_read_once_goes_by_its_own_name(tmp_path):
+    done = in_a_process(tmp_path, "compare", "small.json", "large.json", "-", stdin=b"low \xff")
+    assert done.returncode == 1
+    assert done.stderr.startswith(b"error: standard input is not UTF-8")
+
+
+def in_a_process(folder, *words, stdin=b""):
+    command = [sys.executable, "-m", "cs336", "tokenizer", *words]
+    return subprocess.run(command, cwd=folder, input=stdin, capture_output=True, check=False)
+
+
+@pytest.mark.parametrize("words", [["inspect", "small.json"], ["compare", "small.json", "large.json"]])
+def test_progress_can_be_asked_for_in_a_pipe(cs336, monkeypatch, words):
+    monkeypatch.setattr("cs336.bars._SECONDS_BETWEEN_LINES", -1)
+    assert cs336("tokenizer", *words, "a.txt").stderr == ""
+    assert "encoding" in cs336("tokenizer", *words, "a.txt", "--progress", "--json").stderr

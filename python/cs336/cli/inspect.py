@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from cs336.cli.options import PATH, input_format_option, text_column_option
+from cs336.cli.options import PATH, input_format_option, progress_of, progress_option, text_column_option
 from cs336.cli.show import json_option, show, text_of
 from cs336.errors import CorpusError
 from cs336.visible import quoted, shortened
 
 if TYPE_CHECKING:
-    from cs336.inputs import InputFormat
+    from cs336.inputs import InputFormat, StrPath
     from cs336.inspection import Inspection
     from cs336.tokenizer import Tokenizer
 
@@ -29,6 +30,7 @@ text_option = click.option("--text", help="Show this text cut into tokens, each 
 @text_option
 @input_format_option
 @text_column_option
+@progress_option
 @json_option
 def inspect(
     tokenizer_path: Path,
@@ -36,6 +38,7 @@ def inspect(
     text: str | None,
     input_format: InputFormat | None,
     text_column: str,
+    progress: bool,
     as_json: bool,
 ) -> None:
     """Describe a tokenizer.
@@ -59,7 +62,7 @@ def inspect(
         "longest_tokens": longest(tokenizer, 10),
     }
     if inputs:
-        inspection = _inspected(tokenizer, inputs, input_format, text_column, as_json)
+        inspection = _inspected(tokenizer, inputs, input_format, text_column, progress, as_json)
         unused = inspection.unused(tokenizer)
         values |= _compression(inspection) | {
             "tokens_used": len(tokenizer.vocab) - len(unused),
@@ -81,6 +84,7 @@ def inspect(
 @text_option
 @input_format_option
 @text_column_option
+@progress_option
 @json_option
 def compare(
     one_path: Path,
@@ -89,6 +93,7 @@ def compare(
     text: str | None,
     input_format: InputFormat | None,
     text_column: str,
+    progress: bool,
     as_json: bool,
 ) -> None:
     """Compare two tokenizers on the same texts.
@@ -99,22 +104,24 @@ def compare(
     Example: cs336 tokenizer compare small.json large.json stories.txt
              cs336 tokenizer compare small.json large.json --text "Once upon a time"
     """
+    from cs336.inspection import readable_again
     from cs336.tokenizer import Tokenizer
 
     if not inputs and text is None:
         raise click.UsageError("give INPUTS, or --text")
     tokenizers = [Tokenizer.load(path) for path in (one_path, other_path)]
     columns: list[dict[str, Any]] = []
-    for path, tokenizer in zip((one_path, other_path), tokenizers, strict=True):
-        column: dict[str, Any] = {"tokenizer": str(path), "vocab_size": tokenizer.vocab_size}
-        column |= {"pattern": tokenizer.pattern}
-        if inputs:
-            inspection = _inspected(tokenizer, inputs, input_format, text_column, as_json)
-            column |= _compression(inspection)
-            column |= {"tokens_never_used": len(inspection.unused(tokenizer))}
-        if text is not None and as_json:
-            column["pieces"] = _pieces(tokenizer, text)
-        columns.append(column)
+    with readable_again(inputs) as files:
+        for path, tokenizer in zip((one_path, other_path), tokenizers, strict=True):
+            column: dict[str, Any] = {"tokenizer": str(path), "vocab_size": tokenizer.vocab_size}
+            column |= {"pattern": tokenizer.pattern}
+            if inputs:
+                inspection = _inspected(tokenizer, files, input_format, text_column, progress, as_json)
+                column |= _compression(inspection)
+                column |= {"tokens_never_used": len(inspection.unused(tokenizer))}
+            if text is not None and as_json:
+                column["pieces"] = _pieces(tokenizer, text)
+            columns.append(column)
     one, other = columns
     both: dict[str, Any] = {"shared_tokens": len(set(tokenizers[0].vocab.values()) & set(tokenizers[1].vocab.values()))}
     if inputs:
@@ -129,7 +136,12 @@ def compare(
 
 
 def _inspected(
-    tokenizer: Tokenizer, inputs: tuple[Path, ...], input_format: InputFormat | None, text_column: str, as_json: bool
+    tokenizer: Tokenizer,
+    inputs: Sequence[StrPath],
+    input_format: InputFormat | None,
+    text_column: str,
+    progress: bool,
+    as_json: bool,
 ) -> Inspection:
     from cs336.inspection import inspect_texts
 
@@ -139,7 +151,7 @@ def _inspected(
             inputs,
             input_format=input_format,
             text_column=text_column,
-            progress=False if as_json else None,
+            progress=progress_of(progress, as_json=as_json),
         )
     except CorpusError as error:
         raise CorpusError(f"{error}, to compress") from error
