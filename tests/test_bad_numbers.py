@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from cs336 import count_pretokens, merge_counts, train_bpe, train_bpe_from_counts, train_bpe_from_iterator
+from cs336 import count_pretokens, encode_files, merge_counts, train_bpe, train_bpe_from_counts, train_bpe_from_iterator
 from cs336.errors import ConfigError, CountOverflowError, Cs336Error, TokenIdError
 
 HUGE = 10**30
@@ -27,9 +27,19 @@ def test_ids_that_are_none(value: int) -> None:
 
 @pytest.mark.parametrize("value", [-1, 2**64, HUGE])
 def test_limits_that_are_none(value: int) -> None:
-    with pytest.raises(ConfigError, match=f"limit must be from 0 .*but is {value}"):
-        TOKENIZER.count("low", value)
+    for call in (TOKENIZER.count, TOKENIZER.truncate):
+        with pytest.raises(ConfigError, match=f"limit must be from 0 .*but is {value}"):
+            call("low", value)
     assert TOKENIZER.count("low", 2**64 - 1) == TOKENIZER.count("low")
+    assert TOKENIZER.truncate("low", 2**64 - 1) == "low"
+
+
+@pytest.mark.parametrize("value", [0, 2**64, HUGE])
+def test_shards_of_no_size(value: int, tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("low")
+    with pytest.raises(ConfigError, match=f"shard_tokens must be from 1 .*not {value}"):
+        encode_files(TOKENIZER, tmp_path / "a.txt", tmp_path / "a.npy", separator=None, shard_tokens=value)
+    encode_files(TOKENIZER, tmp_path / "a.txt", tmp_path / "a.npy", separator=None, shard_tokens=2**64 - 1)
 
 
 def test_special_is_a_known_word() -> None:

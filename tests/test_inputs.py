@@ -201,6 +201,12 @@ def parquet_of_numbers(path: Path) -> Path:
     return as_parquet(path, [1, 2], pyarrow.int64())  # type: ignore[list-item]
 
 
+def parquet_with_the_column_twice(path: Path) -> Path:
+    texts = pyarrow.array(["x"])
+    pyarrow.parquet.write_table(pyarrow.table([texts, texts], names=["text", "text"]), path)
+    return path
+
+
 def lines_without_the_column(path: Path) -> Path:
     path.write_bytes(as_lines(["good"]) + as_lines(["bad"], "body"))
     return path
@@ -214,6 +220,7 @@ BAD: list[tuple[str, Callable[[Path], Path], str]] = [
     ("e.parquet", damaged_parquet, "not a valid Parquet file"),
     ("f.parquet", parquet_without_the_column, "no column 'text'; name another: the columns are 'id', 'body'"),
     ("g.parquet", parquet_of_numbers, "the column 'text' holds int64, not strings; name a column of text"),
+    ("h.parquet", parquet_with_the_column_twice, "several columns are called 'text'; rename all but one"),
 ]
 
 
@@ -226,6 +233,13 @@ def test_damaged_inputs_say_where(tmp_path: Path, name: str, make: Callable[[Pat
     assert said in message
     assert "\n" not in message
     assert "; " in message
+
+
+def test_a_column_with_the_name_of_a_field(tmp_path: Path) -> None:
+    columns = {"a": pyarrow.array([{"b": "field"}]), "a.b": pyarrow.array(["column"])}
+    pyarrow.parquet.write_table(pyarrow.table(columns), tmp_path / "a.parquet")
+    ((data, _, _),) = parquet_documents([str(tmp_path / "a.parquet")], "a.b")
+    assert bytes(data) == b"column"
 
 
 def test_no_text_at_all(tmp_path: Path) -> None:

@@ -132,7 +132,8 @@ def _rows(path: str, column: str) -> Iterator[Batch]:
             _check_column(path, file.schema_arrow, column, arrow.types)
             total, done = file.metadata.num_rows, 0
             for rows in file.iter_batches(batch_size=_ROWS, columns=[column]):
-                texts = rows.column(0).cast(arrow.large_string()).drop_null()
+                # By name: "a.b" also asks for the field b of a column a.
+                texts = rows.column(column).cast(arrow.large_string()).drop_null()
                 before, done = done, done + rows.num_rows
                 # In whole bytes that add up to the file's size.
                 yield *_buffers(texts), size * done // total - size * before // total
@@ -148,6 +149,8 @@ def _check_column(path: str, schema: Any, column: str, types: Any) -> None:
     if column not in schema.names:
         there = ", ".join(map(repr, schema.names))
         raise FormatError(f"{path}: there is no column {column!r}; name another: the columns are {there}")
+    if schema.names.count(column) > 1:
+        raise FormatError(f"{path}: several columns are called {column!r}; rename all but one, or name another column")
     kind = schema.field(column).type
     if types.is_dictionary(kind):
         kind = kind.value_type

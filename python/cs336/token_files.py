@@ -76,8 +76,8 @@ def encode_files(
     begins anew. How far it is gets on record every ``record_seconds``.
     """
     check_options(threads=threads)
-    if shard_tokens is not None and shard_tokens < 1:
-        raise ConfigError(f"shard_tokens must be at least 1, not {shard_tokens}")
+    if shard_tokens is not None and not 1 <= shard_tokens < 1 << 64:
+        raise ConfigError(f"shard_tokens must be from 1 to 2^64 - 1, not {shard_tokens}")
     if not 0 <= record_seconds < 1e9:
         raise ConfigError(f"record_seconds must be a number of seconds, not {record_seconds}")
     files = expand(paths)

@@ -139,8 +139,8 @@ class Tokenizer(_bpe.Tokenizer):
 
         Encoded by itself it has at most ``limit`` ids, too.
         """
-        if limit < 0:
-            raise ConfigError(f"limit must not be negative, but is {limit}")
+        if not 0 <= limit < 1 << 64:
+            raise ConfigError(f"limit must be from 0 to 2^64 - 1, but is {limit}")
         kept: AnyStr = _bpe.truncate(self, text, limit, special)
         return kept
 

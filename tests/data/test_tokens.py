@@ -10,6 +10,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from numpy.lib.format import MAGIC_PREFIX
 
 from cs336.data import check_tokens, get_batch, open_tokens, sequential_batches
 from cs336.errors import DataError
@@ -59,6 +60,49 @@ def test_a_sidecar_that_disagrees(token_file: Path, change: dict, message: str) 
     token_file.with_name("a.npy.json").write_text(json.dumps(SIDECAR | change))
     with pytest.raises(DataError, match=message):
         open_tokens(token_file)
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("{", "it is not JSON (Expecting property name"),
+        ("[" * 100_000, "it is not JSON ("),
+        ("\xff", "it is not JSON ('utf-8' codec"),
+        ("{}", "it has no key 'format'"),
+        ("[]", "a key has a value of the wrong kind"),
+        (json.dumps(SIDECAR | {"source": [{}]}), "it has no key 'bytes'"),
+        (json.dumps(SIDECAR | {"tokens": "ten"}), "a key has a value of the wrong kind"),
+    ],
+)
+def test_a_sidecar_that_is_none(token_file: Path, text: str, reason: str) -> None:
+    token_file.with_name("a.npy.json").write_text(text, "latin-1")
+    with pytest.raises(DataError) as refused:
+        open_tokens(token_file)
+    assert f"a.npy.json is no valid sidecar of a token file: {reason}" in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        "{'descr': '<u2', 'fortran_order': False, 'shape': (10,",
+        "{'descr': '<u2', 'fortran_order': False, 'shape': (10,), }}",
+        "{'descr': '<u2', 'fortran_order': False, 'shape': (99999999999999999999999999,), }",
+        "{'descr': '<u2', 'fortran_order': False, 'shape': (-10,), }",
+        "{'descr': None, 'fortran_order': False, 'shape': (10,), }",
+        "{'descr': ('<u2', 3, 4), 'fortran_order': False, 'shape': (10,), }",
+        "{'descr': '<u2', 'fortran_order': False, 'shape': ('10',), }",
+        "{[]: 1}",
+        "(" * 5000,
+        "-" * 9000 + "1",
+        "'",
+        " ",
+    ],
+)
+def test_a_damaged_header(tmp_path: Path, header: str) -> None:
+    path, text = tmp_path / "a.npy", header.encode()
+    path.write_bytes(MAGIC_PREFIX + bytes([1, 0]) + len(text).to_bytes(2, "little") + text + bytes(20))
+    with pytest.raises(DataError, match=r"a\.npy is not a whole \.npy file.*; encode the text again"):
+        open_tokens(path)
 
 
 def test_damaged_files(token_file: Path, tmp_path: Path) -> None:

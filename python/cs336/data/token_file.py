@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import json
+import tokenize
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -88,6 +89,9 @@ def _map(path: Path) -> Tokens:
         raise
     except (ValueError, EOFError) as error:
         raise DataError(f"{path} is not a whole .npy file ({error}); encode the text again") from error
+    except (tokenize.TokenError, SyntaxError, TypeError, KeyError, OverflowError, RecursionError, MemoryError) as error:
+        # NumPy reads the header as Python, and lets through what that says.
+        raise DataError(f"{path} is not a whole .npy file: its header is damaged; encode the text again") from error
 
 
 def _read_sidecar(path: Path) -> TokenFileInfo:
@@ -106,10 +110,20 @@ def _read_sidecar(path: Path) -> TokenFileInfo:
             source_bytes=sum(int(source["bytes"]) for source in fields["source"]),
             special_tokens={str(token): int(token_id) for token, token_id in fields["special_tokens"].items()},
         )
-    except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
-        if isinstance(error, DataError):
-            raise
-        raise DataError(f"{path} is no valid sidecar of a token file ({error!r}); encode the text again") from error
+    except DataError:
+        raise
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
+        message = f"{path} is no valid sidecar of a token file: {_reason(error)}"
+        raise DataError(f"{message}; encode the text again") from error
+
+
+def _reason(error: Exception) -> str:
+    """What is wrong with a sidecar, without Python's names for it."""
+    if isinstance(error, json.JSONDecodeError | UnicodeDecodeError | RecursionError):
+        return f"it is not JSON ({error})"
+    if isinstance(error, KeyError):
+        return f"it has no key {error}"
+    return "a key has a value of the wrong kind"
 
 
 def fingerprint(file: TokenFile, *, sample: int = 1 << 20) -> str:
