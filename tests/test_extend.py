@@ -65,6 +65,9 @@ def test_what_cannot_be_extended_is_refused(corpus: Path, tmp_path: Path) -> Non
         train_bpe(corpus, 500, ["<pad>"], extend=base)
     with pytest.raises(ConfigError, match="own special tokens and pattern"):
         train_bpe(corpus, 500, pattern="cl100k", extend=base)
+    with pytest.raises(ConfigError, match="own special tokens and pattern"):
+        train_bpe(corpus, 500, pattern="gpt2", extend=train_bpe(corpus, 400, pattern="cl100k"))
+    assert train_bpe(corpus, 500, pattern="gpt2", extend=base) == train_bpe(corpus, 500, extend=base)
     with pytest.raises(ValueError, match="vocab_size 399 is below the 400"):
         train_bpe(corpus, 399, extend=base)
     count_pretokens(corpus, tmp_path / "other.counts", SPECIAL, pattern="cl100k")

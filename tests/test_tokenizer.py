@@ -154,6 +154,8 @@ def test_bad_input_is_a_typed_error(tokenizer: Tokenizer) -> None:
         Tokenizer([], [])  # type: ignore[arg-type]
     with pytest.raises(TypeError, match="str or bytes, not int"):
         list(tokenizer.encode_iterable([5]))  # type: ignore[list-item]
+    with pytest.raises(TypeError, match="texts must be an iterable of str or bytes, such as a list"):
+        tokenizer.encode_iterable(b"abc")  # type: ignore[arg-type]
 
 
 def test_a_lone_surrogate_is_an_error_of_what_it_stands_in(tokenizer: Tokenizer, tmp_path: Path) -> None:

@@ -168,6 +168,8 @@ class Tokenizer(_bpe.Tokenizer):
 
     def encode_iterable(self, texts: Iterable[str | bytes], *, special: Special = "token") -> Iterator[int]:
         """The ids of one text that comes in pieces, cut anywhere; lazily, in bounded memory."""
+        if isinstance(texts, bytes):  # whose items are numbers; those of a str are pieces
+            raise TypeError("texts must be an iterable of str or bytes, such as a list or an open file, not bytes")
         return self._iterate(self.encode_stream(special=special), texts)
 
     @staticmethod
@@ -288,7 +290,7 @@ def train_bpe(
     vocab_size: int,
     special_tokens: Iterable[str] = (),
     *,
-    pattern: str = "gpt2",
+    pattern: str | None = None,
     min_frequency: int = 1,
     max_token_length: int | None = None,
     extend: Tokenizer | None = None,
@@ -301,13 +303,13 @@ def train_bpe(
     """Learn a tokenizer from files: texts, each of them a document; JSON Lines and Parquet, each row a document.
 
     A path may be a pattern (``"data/*.txt"``) or ``"-"``, standard input, and a file may be compressed by gzip or zstd.
-    ``input_format`` is "text", "jsonl" or "parquet"; without it, what each name says. Ids: special tokens in the order
-    given, the 256 bytes, the merges. Of pairs that are equally frequent the greater one is merged first, so the result
-    does not depend on threads. Pairs rarer than ``min_frequency`` are not merged, nor those that make a token of more
-    than ``max_token_length`` bytes. With ``extend`` training goes on from that tokenizer: its ids and merges stay, new
-    ones follow, and its own special tokens and pattern cut the text. ``max_memory``, in bytes: what does not fit while
-    counting goes to temporary files; None takes three quarters of what is available. ``progress``: None shows it on
-    terminals and in notebooks, True everywhere.
+    ``input_format`` is "text", "jsonl" or "parquet"; without it, what each name says. ``pattern`` is gpt2 where none is
+    given. Ids: special tokens in the order given, the 256 bytes, the merges. Of pairs that are equally frequent the
+    greater one is merged first, so the result does not depend on threads. Pairs rarer than ``min_frequency`` are not
+    merged, nor those that make a token of more than ``max_token_length`` bytes. With ``extend`` training goes on from
+    that tokenizer: its ids and merges stay, new ones follow, and its own special tokens and pattern cut the text.
+    ``max_memory``, in bytes: what does not fit while counting goes to temporary files; None takes three quarters of
+    what is available. ``progress``: None shows it on terminals and in notebooks, True everywhere.
     """
     cut = (special_tokens, pattern)
     limits = (vocab_size, min_frequency, max_token_length)
@@ -321,7 +323,7 @@ def train_bpe_with_report(
     vocab_size: int,
     special_tokens: Iterable[str] = (),
     *,
-    pattern: str = "gpt2",
+    pattern: str | None = None,
     min_frequency: int = 1,
     max_token_length: int | None = None,
     extend: Tokenizer | None = None,
@@ -344,7 +346,7 @@ def train_bpe_from_iterator(
     vocab_size: int,
     special_tokens: Iterable[str] = (),
     *,
-    pattern: str = "gpt2",
+    pattern: str | None = None,
     min_frequency: int = 1,
     max_token_length: int | None = None,
     extend: Tokenizer | None = None,
@@ -364,7 +366,7 @@ def train_bpe_from_iterator(
 
 def _train(
     corpus: Corpus,
-    cut: tuple[Iterable[str], str],
+    cut: tuple[Iterable[str], str | None],
     limits: tuple[int, int, int | None],
     extend: Tokenizer | None,
     threads: int | None,
@@ -396,11 +398,11 @@ def _train(
         )
 
 
-def _cut_as(extend: Tokenizer | None, special_tokens: Iterable[str], pattern: str) -> tuple[Iterable[str], str]:
+def _cut_as(extend: Tokenizer | None, special_tokens: Iterable[str], pattern: str | None) -> tuple[Iterable[str], str]:
     """What cuts the text: what the caller says, or the tokenizer that training goes on from."""
     if extend is None:
-        return special_tokens, pattern
-    if list(special_tokens) or pattern not in ("gpt2", extend.pattern):
+        return special_tokens, "gpt2" if pattern is None else pattern
+    if list(special_tokens) or pattern not in (None, extend.pattern):
         raise ConfigError("training goes on with the tokenizer's own special tokens and pattern; leave them out")
     return extend.special_tokens, extend.pattern
 

@@ -121,7 +121,7 @@ def train(
         inputs,
         vocab_size,
         [] if extend is not None else list(special_tokens),
-        pattern=pattern,
+        pattern=None if extend is not None else pattern,
         min_frequency=min_frequency,
         max_token_length=max_token_length,
         extend=None if extend is None else Tokenizer.load(extend),
