@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import subprocess
 import sys
 
@@ -85,6 +86,25 @@ def run_main(monkeypatch, capsys, raising, *words):
 )
 def test_errors_are_one_line(monkeypatch, capsys, raising, status, message):
     assert run_main(monkeypatch, capsys, raising, "any") == (status, message)
+
+
+def test_advice_names_options(cs336, one_line_error, tmp_path):
+    (tmp_path / "a.txt").write_text("low lower lowest <|endoftext|>", encoding="utf-8")
+    tokenizer = ["--tokenizer", "t.json"]
+    assert cs336("tokenizer", "train", "a.txt", "--vocab-size", "260", "--output", "t.json").returncode == 0
+    assert cs336("tokenizer", "count", "a.txt", "--output", "a.counts").returncode == 0
+    assert cs336("tokenizer", "encode", "a.txt", "a.npy", "--shard-tokens", "5", *tokenizer).returncode == 0
+
+    special = one_line_error("tokenizer", "encode", "a.txt", "b.npy", "--special", "error", *tokenizer)
+    assert "allow it with --special token, or take it as plain text with --special text" in special
+    restart = one_line_error("tokenizer", "encode", "a.txt", "a.npy", "--shard-tokens", "5", *tokenizer)
+    assert "begin anew, with --restart" in restart
+    counts = ["--from-counts", "a.counts", "--vocab-size", "300", "--output", "u.json"]
+    assert "raise --max-memory" in one_line_error("tokenizer", "train", *counts, "--max-memory", "1")
+    document = json.loads((tmp_path / "t.json").read_text(encoding="utf-8"))
+    del document["model"]["cs336"]
+    (tmp_path / "theirs.json").write_text(json.dumps(document), encoding="utf-8")
+    assert "in Python with Tokenizer.from_huggingface" in one_line_error("tokenizer", "inspect", "theirs.json")
 
 
 def test_debug_shows_the_traceback_wherever_it_stands(tmp_path):

@@ -33,6 +33,14 @@ _COMMANDS = {
     "import": ("cs336.cli.import_", "Make a run of a model that transformers has written."),
 }
 
+_WORDS = {  # the library's for its arguments in advice, and the command's
+    "begin anew, with restart": "begin anew, with --restart",
+    'special="token"': "--special token",
+    'special="text"': "--special text",
+    "raise max_memory": "raise --max-memory",
+    "try Tokenizer.from_huggingface": "read it in Python with Tokenizer.from_huggingface, and save it",
+}
+
 
 @click.group(cls=LazyGroup, commands_at=_COMMANDS, context_settings={"help_option_names": ["-h", "--help"]})
 @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
@@ -107,5 +115,7 @@ def explain(error: OSError) -> str:
 
 
 def _fail(message: str, status: int) -> None:
+    for library, command in _WORDS.items():
+        message = message.replace(library, command)
     click.echo(f"error: {' '.join(message.split())}", err=True)
     sys.exit(status)
