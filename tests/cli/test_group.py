@@ -131,6 +131,12 @@ def test_a_reader_who_leaves_is_no_error(tmp_path):
     assert process.wait(timeout=30) == 1
 
 
+def test_an_interrupt_while_importing_is_one(tmp_path):
+    (tmp_path / "click.py").write_text("raise KeyboardInterrupt", encoding="utf-8")
+    done = subprocess.run([sys.executable, "-m", "cs336"], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (130, "error: interrupted\n")
+
+
 def test_explain_names_the_file_once_and_says_what_to_do():
     reason = "Permission denied; change its permissions, or choose another place"
     assert explain(OSError(errno.EACCES, "Permission denied", "a.txt")) == f"a.txt: {reason}"
