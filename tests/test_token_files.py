@@ -216,6 +216,18 @@ def test_shards_of_two_runs_do_not_mix(tokenizer: Tokenizer, tmp_path: Path) -> 
     assert sorted(tmp_path.glob("*.npy")) == sorted(few)
 
 
+def test_shards_behind_a_gap_and_what_was_under_way_do_not_stay(tokenizer: Tokenizer, tmp_path: Path) -> None:
+    path = write(tmp_path / "a.txt", [TEXT])
+    left = encode_files(tokenizer, path, tmp_path / "o.npy", shard_tokens=100).files
+    left[0].unlink()
+    (tmp_path / "o-00100.npy.partial").touch()
+    with pytest.raises(ConfigError, match=r"o-00001\.npy: there are token files of that name already"):
+        encode_files(tokenizer, path, tmp_path / "o.npy", shard_tokens=1000)
+    files = encode_files(tokenizer, path, tmp_path / "o.npy", shard_tokens=1000, restart=True).files
+    kept = {path.name, *(file.name for file in files), *(f"{file.name}.json" for file in files)}
+    assert {file.name for file in tmp_path.iterdir()} == kept
+
+
 # Stopping and going on.
 
 RUN = """

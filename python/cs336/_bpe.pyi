@@ -15,6 +15,7 @@ __all__ = [
     "Tokenizer",
     "__version__",
     "character_spans",
+    "check_token_sources",
     "count_corpus",
     "default_max_memory",
     "encode_file",
@@ -35,6 +36,8 @@ __all__ = [
     "save_huggingface",
     "save_native",
     "save_tiktoken",
+    "token_files_left",
+    "token_shard",
     "train_corpus",
     "train_counts",
     "truncate",
@@ -162,6 +165,11 @@ def encode_inputs(
     record_seconds: float,
     progress: _Report | None,
 ) -> tuple[int, int, int, int, str, list[Path], int]: ...
+def check_token_sources(
+    target: str | os.PathLike[str], numbers: int, sources: Sequence[str | os.PathLike[str]]
+) -> None: ...
+def token_files_left(target: str | os.PathLike[str], numbers: int) -> list[Path]: ...
+def token_shard(target: str | os.PathLike[str], number: int) -> Path: ...
 def train_corpus(
     paths: Sequence[str | os.PathLike[str]],
     documents: Iterable[str | tuple[Buffer, Buffer, int]] | None,

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 
 from cs336 import _bpe
 from cs336.errors import ConfigError, CorpusError
-from cs336.files import refuse_overwriting
 from cs336.inputs import expand, parquet_documents, parquet_size, split_parquet
 from cs336.progress import reporting
 from cs336.tokenizer import Tokenizer, check_options
@@ -83,7 +82,6 @@ def encode_files(
     files = expand(paths)
     if not files:
         raise CorpusError("there are no inputs; give at least one file")
-    refuse_overwriting(Path(target), files)
     _, parquet = split_parquet(files, input_format)
     parquet_size(parquet)  # checks that all are there
 

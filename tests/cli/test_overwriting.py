@@ -7,7 +7,7 @@ import os
 import numpy as np
 import pytest
 
-from cs336 import count_pretokens, merge_counts, train_bpe
+from cs336 import count_pretokens, encode_files, merge_counts, train_bpe, train_bpe_from_iterator
 from cs336.errors import ConfigError
 
 COMMANDS = {
@@ -93,3 +93,68 @@ def test_a_sidecar_overwrites_no_source_either(cs336, sources):
     done = cs336("tokenizer", "encode", "other.txt", "t", "--tokenizer", "t.json")
     assert "t.json would be written, which would overwrite the source; give" in done.stderr
     assert {path.name: path.read_bytes() for path in sources.iterdir()} == before
+
+
+INPUTS = {
+    "shards": ["web-00000.txt", "web-00001.txt", "web-00002.txt"],
+    "a later shard": ["web-00003.txt"],
+    "a shard past five digits": ["web-100000.txt"],
+    "sidecar of a shard": ["web-00000.txt.json"],
+    "ids of a shard under way": ["web-00002.txt.partial"],
+    "the record": ["web.txt.partial.json"],
+    "what the record is written to": ["web.txt.partial.json.new"],
+    "the lock": ["web.txt.partial.lock"],
+}
+
+
+@pytest.mark.parametrize("restart", [[], ["--restart"]])
+@pytest.mark.parametrize("link", ["", "symbolic", "hard"])
+@pytest.mark.parametrize("names", INPUTS.values(), ids=INPUTS)
+def test_no_name_that_an_output_may_take_is_a_source(names, link, restart, cs336, sources):
+    for name in names:
+        (sources / name).write_text("low lower lowest " * 50, encoding="utf-8")
+        if link:
+            (source := sources / f"{link} {name}").write_text("low lower lowest " * 50, encoding="utf-8")
+            (sources / name).unlink()
+            if link == "hard":
+                (sources / name).hardlink_to(source)
+            else:
+                (sources / name).symlink_to(source.name)
+    before = {path.name: path.read_bytes() for path in sources.iterdir()}
+    inputs = [f"{link} {name}" if link else name for name in names]
+    words = ["tokenizer", "encode", *inputs, "web.txt", "--tokenizer", "t.json", "--shard-tokens", "5", *restart]
+    done = cs336(*words)
+    assert done.returncode == 1
+    assert "would overwrite the source; give" in done.stderr
+    assert {path.name: path.read_bytes() for path in sources.iterdir()} == before
+
+
+def test_no_name_that_an_output_may_take_is_the_tokenizer(cs336, sources):
+    (sources / "t.json").rename(sources / "z-00000.npy.json")
+    before = {path.name: path.read_bytes() for path in sources.iterdir()}
+    done = cs336("tokenizer", "encode", "other.txt", "z.npy", "--tokenizer", "z-00000.npy.json", "--shard-tokens", "9")
+    assert "z-00000.npy.json would be written, which would overwrite the source; give" in done.stderr
+    assert {path.name: path.read_bytes() for path in sources.iterdir()} == before
+
+
+@pytest.mark.parametrize("name", ["o.npy.partial", "o.npy.partial.json", "o.npy.partial.lock", "o.npy.json"])
+@pytest.mark.parametrize("restart", [False, True])
+def test_what_is_under_way_overwrites_no_source(name, restart, tmp_path):
+    tokenizer = train_bpe_from_iterator(["low lower lowest"], 260, ["<|endoftext|>"])
+    (tmp_path / name).write_text("low lower lowest", encoding="utf-8")
+    with pytest.raises(ConfigError, match="would overwrite the source; give"):
+        encode_files(tokenizer, [tmp_path / name], tmp_path / "o.npy", restart=restart)
+    assert {path.name: path.read_text("utf-8") for path in tmp_path.iterdir()} == {name: "low lower lowest"}
+
+
+def test_names_that_only_look_like_an_output_are_taken(tmp_path):
+    tokenizer = train_bpe_from_iterator(["low lower lowest"], 260, ["<|endoftext|>"])
+    names = ["o-1.txt", "o-000001.txt", "o-00000.txt.old", "o-00000-00000.txt", "o-00000x.txt"]
+    for name in names:
+        (tmp_path / name).write_text("low lower lowest", encoding="utf-8")
+    inputs = [tmp_path / name for name in names]
+    names.append("o-20260101.txt")  # a number of more digits than shards have, most likely a date
+    (tmp_path / names[-1]).write_text("low lower lowest", encoding="utf-8")
+    for restart in (False, True):
+        encode_files(tokenizer, inputs, tmp_path / "o.txt", shard_tokens=5, restart=restart)
+        assert all((tmp_path / name).read_text("utf-8") == "low lower lowest" for name in names)

@@ -100,10 +100,13 @@ def encode(
         click.echo(str(ids) if as_json else " ".join(map(str, ids)))
         return
     *inputs, output = paths
+    from cs336._bpe import check_token_sources
     from cs336.inputs import expand
 
     for written in (output, output.with_name(f"{output.name}.json")):  # the sidecar
-        check_target(written, [*expand(inputs), tokenizer_path])
+        check_target(written)
+    numbers = 2 if engine == "ray" else int(shard_tokens is not None)
+    check_token_sources(output, numbers, [*expand(inputs), tokenizer_path])
     options: dict[str, Any] = {
         "special": special,
         "separator": None if no_separator else separator,

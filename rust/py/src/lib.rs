@@ -33,7 +33,7 @@ mod _bpe {
     #[pymodule_export]
     use super::tokenizer::{DecodeStream, StreamEncoder, Tokenizer, from_parts, pattern_regex};
     #[pymodule_export]
-    use super::tokens::encode_inputs;
+    use super::tokens::{check_token_sources, encode_inputs, token_files_left, token_shard};
     #[pymodule_export]
     use super::train::{memory, train_corpus};
 

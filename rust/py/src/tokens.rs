@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use cs336_bpe::formats::token_file::Dtype;
 use cs336_bpe::input::{Documents, InputOptions};
-use cs336_bpe::tokens::{DocumentSource, NoDocuments, TokenFilesOptions};
+use cs336_bpe::tokens::{DocumentSource, Names, NoDocuments, TokenFilesOptions};
 use cs336_bpe::{Error, Job};
 use pyo3::prelude::*;
 use pyo3::types::PyIterator;
@@ -81,6 +81,25 @@ fn feed<'f>(open: &Bound<'f, PyAny>, inputs: Receiver<usize>, documents: SyncSen
         }
         Ok(true)
     })
+}
+
+/// Refuses sources that stand where token files of this target, with up to so many numbers in their names, may.
+#[pyfunction]
+pub fn check_token_sources(py: Python<'_>, target: FilePath, numbers: usize, sources: Vec<FilePath>) -> PyResult<()> {
+    let sources: Vec<_> = sources.into_iter().map(|source| source.0).collect();
+    py.detach(|| Names::new(&target.0, numbers)?.refuse(&sources)).or_raise(py)
+}
+
+/// The files that runs with this target have left, of those with up to so many numbers in their names.
+#[pyfunction]
+pub fn token_files_left(py: Python<'_>, target: FilePath, numbers: usize) -> PyResult<Vec<PathBuf>> {
+    py.detach(|| Names::new(&target.0, numbers)?.left()).or_raise(py)
+}
+
+/// The name of a shard.
+#[pyfunction]
+pub fn token_shard(py: Python<'_>, target: FilePath, number: u64) -> PyResult<PathBuf> {
+    Names::new(&target.0, 1).map(|names| names.shard(number)).or_raise(py)
 }
 
 /// Encodes inputs to token files, or goes on with it. `documents(index)` reads an input that is Parquet.

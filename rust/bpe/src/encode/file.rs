@@ -55,13 +55,7 @@ impl Tokenizer {
         job: &Job,
     ) -> Result<EncodeFileStats> {
         let dtype = Dtype::choose(options.dtype, self.vocab_size())?;
-        for written in [target, &sidecar(target)] {
-            if same_file(source, written) {
-                let path = written.display();
-                let advice = "which would overwrite the source; give the target another name";
-                return Err(Error::Invalid(format!("{path} would be written, {advice}")));
-            }
-        }
+        input::refuse_overwriting(&[source.to_path_buf()], [target.to_path_buf(), sidecar(target)])?;
         let size = input::size(source)?;
         job.begin(Stage::Encode, size.unwrap_or(0));
         let mut data = Aside::new(target)?;
@@ -99,10 +93,6 @@ impl Tokenizer {
         keep_both(data, side)?;
         Ok(stats)
     }
-}
-
-fn same_file(one: &Path, other: &Path) -> bool {
-    matches!((one.canonicalize(), other.canonicalize()), (Ok(one), Ok(other)) if one == other)
 }
 
 /// What can be encoded by itself.

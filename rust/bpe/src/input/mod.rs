@@ -7,9 +7,10 @@ mod compressed;
 mod documents;
 mod lines;
 
+use std::collections::HashSet;
 use std::fs::File;
 use std::io::{ErrorKind, Read};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 pub(crate) use bytes::{read_at, read_between};
@@ -169,6 +170,32 @@ pub(crate) fn size(path: &Path) -> Result<Option<u64>> {
     };
     let metadata = metadata.map_err(Error::io("read", path))?;
     Ok(metadata.is_file().then_some(metadata.len()))
+}
+
+/// Refuses to write what is a source, by whatever name or link.
+pub(crate) fn refuse_overwriting(sources: &[PathBuf], written: impl IntoIterator<Item = PathBuf>) -> Result<()> {
+    let sources: HashSet<_> = sources.iter().filter_map(|path| identity(path)).collect();
+    match written.into_iter().find(|path| identity(path).is_some_and(|file| sources.contains(&file))) {
+        Some(path) => {
+            let advice = "which would overwrite the source; give the target another name";
+            Err(Error::Invalid(format!("{} would be written, {advice}", path.display())))
+        }
+        None => Ok(()),
+    }
+}
+
+/// What is the same for all names of a file that is there.
+#[cfg(unix)]
+fn identity(path: &Path) -> Option<(u64, u64)> {
+    use std::os::unix::fs::MetadataExt;
+    let found = if is_standard_input(path) { open(path).ok()?.metadata() } else { path.metadata() }.ok()?;
+    Some((found.dev(), found.ino()))
+}
+
+/// What is the same for all names of a file that is there, but for hard links.
+#[cfg(not(unix))]
+fn identity(path: &Path) -> Option<PathBuf> {
+    path.canonicalize().ok()
 }
 
 /// A folder is refused when it is opened, not at the first read.

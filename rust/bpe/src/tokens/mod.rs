@@ -2,6 +2,7 @@
 //! moment goes on where it was: what it writes, and what it has to know for that, stand beside the target, and a file
 //! gets its name when it is whole.
 
+mod names;
 mod part;
 mod source;
 mod state;
@@ -12,9 +13,8 @@ use std::time::Duration;
 
 use sha2::{Digest, Sha256};
 
-use crate::aside::place;
 use crate::count::Counter;
-use crate::formats::token_file::{Dtype, sidecar};
+use crate::formats::token_file::Dtype;
 use crate::input::{self, InputOptions};
 use crate::ordered::{ordered, worth_threads};
 use crate::special::SpecialTokens;
@@ -22,8 +22,9 @@ use crate::tokenizer::{SpecialPolicy, Tokenizer};
 use crate::{Error, Job, Result, Stage};
 use part::PartEncoder;
 use source::Sources;
-use writer::{Names, Writer};
+use writer::Writer;
 
+pub use names::Names;
 pub use source::{DocumentSource, NoDocuments};
 pub use state::Totals;
 
@@ -94,8 +95,8 @@ impl Tokenizer {
         let dtype = Dtype::choose(options.dtype, self.vocab_size())?;
         let total = input::total_size(paths.iter().map(PathBuf::as_path))?;
         job.begin(Stage::Encode, total.unwrap_or(0));
-        refuse_sources(paths, target)?;
-        let names = Names::new(place(target).map_err(Error::io("write", target))?, options.shard_tokens.is_some());
+        let names = Names::new(target, usize::from(options.shard_tokens.is_some()))?;
+        names.refuse(paths)?;
         let policy = self.policy(&options.policy)?;
         let none = SpecialTokens::new::<&str>(&[])?;
         let special = policy.finder().unwrap_or(&none);
@@ -121,18 +122,6 @@ impl Tokenizer {
         let (totals, files) = writer.finish()?;
         Ok(TokenFilesStats { totals, dtype, files, resumed_at })
     }
-}
-
-fn refuse_sources(paths: &[PathBuf], target: &Path) -> Result<()> {
-    for written in [target, &sidecar(target)] {
-        let Ok(real) = written.canonicalize() else { continue };
-        if paths.iter().any(|path| path.canonicalize().is_ok_and(|path| path == real)) {
-            let path = written.display();
-            let advice = "which would overwrite the source; give the target another name";
-            return Err(Error::Invalid(format!("{path} would be written, {advice}")));
-        }
-    }
-    Ok(())
 }
 
 fn hex(hash: &Sha256) -> String {

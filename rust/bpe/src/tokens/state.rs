@@ -2,10 +2,11 @@
 
 use std::fs::{self, File};
 use std::io::{self, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
+use super::names::with_suffix;
 use super::source::Position;
 use crate::aside::folder_of;
 use crate::{Error, Result};
@@ -85,13 +86,6 @@ pub struct State {
 
 /// The name of the format.
 pub const FORMAT: &str = "cs336-tokens-under-way";
-
-/// A path with something added to its name.
-pub fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(suffix);
-    name.into()
-}
 
 /// Reads the state that a run left, if any.
 pub fn read(path: &Path) -> Result<Option<State>> {

@@ -9,9 +9,10 @@ use std::time::{Duration, Instant, UNIX_EPOCH};
 use serde_json::json;
 use sha2::{Digest, Sha256};
 
+use super::names::Names;
 use super::part::{Encoded, Tail};
 use super::source::Position;
-use super::state::{self, FORMAT, Finished, Shard, State, Stretch, Totals, with_suffix};
+use super::state::{self, FORMAT, Finished, Shard, State, Stretch, Totals};
 use super::{TokenFilesOptions, hex};
 use crate::count::name_all;
 use crate::formats::token_file::{Dtype, HEADER, describe, header, sidecar};
@@ -21,63 +22,6 @@ use crate::{Error, Result};
 
 /// Between two records at least so many times as long passes as the first took.
 const TIMES: u32 = 20;
-
-/// The names of a run's files.
-#[derive(Clone, Debug)]
-pub struct Names {
-    target: PathBuf,
-    sharded: bool,
-}
-
-impl Names {
-    pub fn new(target: PathBuf, sharded: bool) -> Self {
-        Self { target, sharded }
-    }
-
-    /// `name.npy`, or `name-00000.npy` and so on.
-    pub fn shard(&self, number: u64) -> PathBuf {
-        if !self.sharded {
-            return self.target.clone();
-        }
-        let name = self.target.file_name().unwrap_or_default().to_string_lossy();
-        let (stem, ending) =
-            name.rsplit_once('.').map_or((&*name, String::new()), |(stem, end)| (stem, format!(".{end}")));
-        self.target.with_file_name(format!("{stem}-{number:05}{ending}"))
-    }
-
-    fn partial(&self, number: u64) -> PathBuf {
-        with_suffix(&self.shard(number), ".partial")
-    }
-
-    fn lock(&self) -> PathBuf {
-        with_suffix(&self.target, ".partial.lock")
-    }
-
-    pub fn state(&self) -> PathBuf {
-        with_suffix(&self.target, ".partial.json")
-    }
-
-    /// Refuses to mix with the shards of another run, or with `restart` removes what is there.
-    fn make_room(&self, restart: bool) -> Result<()> {
-        let under_way = self.state().exists();
-        if restart {
-            state::remove(&self.state())?;
-        }
-        let mut number = 0;
-        while self.sharded && (restart || !under_way) && self.shard(number).exists() {
-            let shard = self.shard(number);
-            if !restart {
-                let message = "there are token files of that name already; remove them, or begin anew, with restart";
-                state::remove(&self.lock())?;
-                return Err(Error::Invalid(format!("{}: {message}", shard.display())));
-            }
-            state::remove(&shard)?;
-            state::remove(&sidecar(&shard))?;
-            number += 1;
-        }
-        Ok(())
-    }
-}
 
 /// Writes a run's token files.
 pub struct Writer<'a> {
@@ -118,7 +62,7 @@ impl<'a> Writer<'a> {
         let state = match left {
             Some(left) => {
                 let other = |what: &str| {
-                    let path = names.target.display();
+                    let path = names.target().display();
                     let advice = "run it as before to go on, or begin anew, with restart";
                     Error::Invalid(format!("{path}: a run with other {what} was stopped there; {advice}"))
                 };
@@ -408,11 +352,11 @@ fn name_finished(names: &Names, state: &mut State) -> Result<()> {
 /// Sees to it that no other process writes the same files.
 fn lock(names: &Names) -> Result<File> {
     let file = OpenOptions::new().write(true).create(true).truncate(false).open(names.lock());
-    let file = file.map_err(Error::io("write", &names.target))?;
+    let file = file.map_err(Error::io("write", names.target()))?;
     match file.try_lock() {
         Err(TryLockError::WouldBlock) => {
             let message = "another process is writing it; wait for that, or choose another name";
-            Err(Error::Invalid(format!("{}: {message}", names.target.display())))
+            Err(Error::Invalid(format!("{}: {message}", names.target().display())))
         }
         // Where the file system knows no locks, the caller has to see to it.
         Err(TryLockError::Error(_)) | Ok(()) => Ok(file),
