@@ -17,8 +17,8 @@ import pytest
 
 import cs336
 from cs336.data import stories
-from cs336.errors import CorpusError, MissingDependencyError
-from cs336.token_cluster import encode_files_on_ray
+from cs336.errors import ConfigError, CorpusError, MissingDependencyError
+from cs336.token_cluster import _Plan, encode_files_on_ray
 from cs336.tokenizer import Tokenizer, train_bpe_from_iterator
 
 END = "<|endoftext|>"
@@ -58,6 +58,69 @@ def test_what_a_cluster_cannot_do_is_said(
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(MissingDependencyError, match=r"encoding on a cluster needs ray.*cs336\[ray\]"):
         encode_files_on_ray(tokenizer, tmp_path / "00.txt", tmp_path / "out.npy")
+
+
+OWN = (
+    "-00000",
+    "-00003",
+    "-00003{}.json",
+    "-00004{}.partial",
+    "-00004{}.partial.lock",
+    "-00001-00002",
+    "-00001-00002{}.json",
+)
+OTHER = (
+    "",
+    "{}.json",
+    "-2019",
+    "-2019{}.json",
+    "-2020{}.notes.md",
+    "-000001",
+    "-20190101",
+    "-00001-1",
+    "-00000x",
+    "x-00000",
+)
+
+
+@pytest.mark.parametrize("ending", [".npy", ""])
+def test_only_files_of_its_own_make_room(tmp_path: Path, ending: str) -> None:
+    def written(*names: str) -> set[Path]:
+        paths = {tmp_path / f"web{name.format(ending) if '{}' in name else name + ending}" for name in names}
+        for path in paths:
+            path.touch()
+        return paths
+
+    others, target = written(*OTHER), tmp_path / f"web{ending}"
+    plan = _Plan(target, [], restart=False)
+    assert plan.path(7) == tmp_path / f"web-00007{ending}"
+    own = written(*OWN)
+    with pytest.raises(ConfigError, match=rf"web-00000{ending}: there are files of that name already; remove them"):
+        _Plan(target, [], restart=False)
+    assert set(tmp_path.iterdir()) == own | others
+    _Plan(target, [], restart=True)
+    assert set(tmp_path.iterdir()) == others
+
+
+def test_what_a_task_may_write_is_no_source(tokenizer: Tokenizer, tmp_path: Path) -> None:
+    for name in ("out-00003.npy", "out-00000-00001.npy.json", "out.npy.partial.json"):
+        (tmp_path / name).write_text("low lower lowest")
+        with pytest.raises(ConfigError, match="would overwrite the source; give"):
+            encode_files_on_ray(tokenizer, tmp_path / name, tmp_path / "out.npy", restart=True)
+        assert (tmp_path / name).read_text() == "low lower lowest"
+
+
+@needs_ray
+@pytest.mark.slow
+def test_an_output_may_have_no_ending_and_be_a_link(tokenizer: Tokenizer, tmp_path: Path) -> None:
+    paths = sorted(tmp_path.glob("[0-9]*.*"))
+    cs336.encode_files(tokenizer, paths, tmp_path / "whole.npy")
+    (tmp_path / "far").mkdir()
+    (tmp_path / "out").symlink_to("far/real")
+    stats = encode_files_on_ray(tokenizer, paths, tmp_path / "out", address="local", progress=False)
+    assert sorted(stats.files)[0] == tmp_path / "far" / "real-00000"
+    assert shards(tmp_path / "far", "real-?????") == np.load(tmp_path / "whole.npy").tolist()
+    assert not list((tmp_path / "far").glob("*.partial*"))
 
 
 @needs_ray

@@ -67,7 +67,7 @@ def check_target(path: Path, sources: Iterable[str | os.PathLike[str]] = ()) -> 
         try:
             mode = path.stat().st_mode
         except FileNotFoundError:
-            folder = _followed(path).parent
+            folder = followed(path).parent
             if not folder.is_dir():
                 raise FileNotFoundError(errno.ENOENT, "no such folder; make it first", str(folder)) from None
             return
@@ -102,7 +102,7 @@ def whole_file(path: Path, sources: Iterable[str | os.PathLike[str]] = ()) -> It
     A symbolic link is followed, and stays. The file must be none of the sources.
     """
     check_target(path, sources)
-    target = _followed(path)
+    target = followed(path)
     aside = beside(target)
     with explained(path, aside):
         try:
@@ -162,7 +162,7 @@ def sync(path: Path) -> None:
         os.close(handle)
 
 
-def _followed(path: Path) -> Path:
+def followed(path: Path) -> Path:
     """Where a symbolic link leads, also one to nothing yet."""
     return Path(os.path.realpath(path)) if path.is_symlink() else path
 

@@ -7,7 +7,6 @@ it next. All machines have to share the inputs and the folder of the target.
 from __future__ import annotations
 
 import dataclasses
-import glob
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,10 +16,10 @@ from typing import TYPE_CHECKING, Any
 from cs336 import _bpe
 from cs336.cluster import check_threads, cluster, result_of, shards_of, size_of
 from cs336.errors import ClusterError, ConfigError, CorpusError
-from cs336.files import check_target, whole_file
+from cs336.files import check_target, explained, followed, whole_file
 from cs336.inputs import expand
 from cs336.progress import reporting
-from cs336.token_files import SEPARATOR, TokenFilesStats, encode_files
+from cs336.token_files import SEPARATOR, TokenFilesStats, encode_files, record_path
 from cs336.tokenizer import Tokenizer, check_options
 
 if TYPE_CHECKING:
@@ -32,6 +31,7 @@ if TYPE_CHECKING:
 __all__ = ["encode_files_on_ray"]
 
 _TASKS = 4  # for each CPU, so that none waits long for the last ones
+_NUMBERS = 2  # in the name of a token file, at most: of the task, and of the shard
 _FORMAT = "cs336-tokens-on-ray"
 
 
@@ -49,7 +49,7 @@ class _Task:
             versions = f"a worker has cs336 {_bpe.__version__}, and the caller {self.version}"
             raise ClusterError(f"{versions}; install the same version on all machines of the cluster")
         # Without a record, what stands there is of a task that was done, but whose end nobody heard of any more.
-        anew = not Path(f"{target}.partial.json").exists()
+        anew = not record_path(Path(target)).exists()
         try:
             stats = encode_files(self.tokenizer, files, target, restart=anew, progress=False, **self.options)
         except CorpusError:  # a task's inputs may hold no text where the others do
@@ -94,8 +94,9 @@ def encode_files_on_ray(
         "input_format": input_format,
         "text_column": text_column,
     }
-    target = Path(target).absolute()
-    check_target(target)
+    check_target(Path(target))
+    target = followed(Path(target).absolute())
+    _bpe.check_token_sources(target, _NUMBERS, files)
     with cluster(address, "encoding on a cluster") as ray:
         check_threads(ray, threads)
         cpus = int(ray.cluster_resources().get("CPU", 1))
@@ -114,7 +115,7 @@ class _Plan:
 
     def __init__(self, target: Path, job: list[Any], restart: bool) -> None:
         self.target = target
-        self.record = target.with_name(f"{target.name}.partial.json")
+        self.record = record_path(target)
         self.job = json.loads(json.dumps(job))
         self.tasks: list[list[str]] = []
         self.done: dict[str, dict[str, Any]] = {}
@@ -130,16 +131,17 @@ class _Plan:
 
     def _make_room(self, restart: bool) -> None:
         """Files of another run do not stay among those of this one."""
-        there = sorted(self.target.parent.glob(f"{glob.escape(self.target.stem)}-[0-9]*{self.target.suffix}*"))
+        there = _bpe.token_files_left(self.target, _NUMBERS)
         if there and not restart:
             message = "there are files of that name already; remove them, or begin anew, with restart"
             raise ConfigError(f"{there[0]}: {message}")
-        for file in there:
-            file.unlink()
+        for file in (self.record, *there):  # the record first, for it tells of the others
+            with explained(file):
+                file.unlink(missing_ok=True)
 
     def path(self, number: int) -> Path:
         """The target of a task."""
-        return self.target.with_name(f"{self.target.stem}-{number:05}{self.target.suffix}")
+        return _bpe.token_shard(self.target, number)
 
     def begin(self, tasks: list[list[str]]) -> None:
         """Puts on record who does what."""

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from cs336 import _bpe
 from cs336.errors import ConfigError, CorpusError
+from cs336.files import followed
 from cs336.inputs import expand, parquet_documents, parquet_size, split_parquet
 from cs336.progress import reporting
 from cs336.tokenizer import Tokenizer, check_options
@@ -48,6 +49,12 @@ class TokenFilesStats:
     def bytes_per_token(self) -> float:
         """The compression ratio."""
         return self.bytes / (self.tokens - self.separators) if self.tokens > self.separators else 0.0
+
+
+def record_path(target: Path) -> Path:
+    """Where it stands how far a run is; a link is followed, as it is for what is written."""
+    real = followed(target)
+    return real.with_name(f"{real.name}.partial.json")
 
 
 def encode_files(
