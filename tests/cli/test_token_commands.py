@@ -47,6 +47,17 @@ def test_many_inputs_in_one_command(cs336, tmp_path):
     assert END not in cs336("tokenizer", "decode", "out.npy", "--tokenizer", "large.json").stdout.replace(low, "", 1)
 
 
+def test_a_link_does_not_hide_which_tokenizer_it_was(cs336, tmp_path):
+    (tmp_path / "far").mkdir()
+    (tmp_path / "link.npy").symlink_to("far/real.npy")
+    assert cs336("tokenizer", "encode", "a.txt", "link.npy", "--tokenizer", "small.json").returncode == 0
+    for name in ("link.npy", "far/real.npy"):
+        assert cs336("tokenizer", "decode", name, "--tokenizer", "small.json").returncode == 0
+        done = cs336("tokenizer", "decode", name, "--tokenizer", "large.json")
+        assert done.returncode == 1
+        assert "was encoded with another tokenizer than large.json" in done.stderr
+
+
 def test_separators_have_to_be_special(cs336):
     done = cs336("tokenizer", "encode", "a.txt", "o.npy", "--tokenizer", "small.json", "--separator", "<x>")
     assert done.returncode == 1

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,8 @@ from numpy.lib.format import MAGIC_PREFIX
 
 from cs336.data import check_tokens, get_batch, open_tokens, sequential_batches
 from cs336.errors import DataError
+from cs336.token_files import encode_files
+from cs336.tokenizer import Tokenizer, train_bpe_from_iterator
 
 SIDECAR = {
     "format": "cs336-tokens",
@@ -26,6 +29,42 @@ SIDECAR = {
     "source": [{"name": "a.txt", "bytes": 40}],
     "special_tokens": {"<|endoftext|>": 0},
 }
+
+
+def by_encode_file(tokenizer: Tokenizer, source: Path, target: Path) -> None:
+    tokenizer.encode_file(source, target)
+
+
+def by_encode_files(tokenizer: Tokenizer, source: Path, target: Path) -> None:
+    encode_files(tokenizer, source, target)
+
+
+@pytest.mark.parametrize("encode", [by_encode_file, by_encode_files])
+def test_a_sidecar_is_found_by_every_name_of_its_file(
+    encode: Callable[[Tokenizer, Path, Path], None], tmp_path: Path
+) -> None:
+    tokenizer = train_bpe_from_iterator(["low lower lowest"], 260, ["<|endoftext|>"])
+    (source := tmp_path / "s.txt").write_text("low lower")
+    (tmp_path / "far").mkdir()
+    (tmp_path / "far" / "link.npy").symlink_to("real.npy")
+    (tmp_path / "link.npy").symlink_to("far/link.npy")
+    for _ in range(2):  # where the link leads to nothing yet, and to a file
+        encode(tokenizer, source, tmp_path / "link.npy")
+        assert {path.name for path in tmp_path.iterdir()} == {"s.txt", "far", "link.npy"}
+        assert {path.name for path in (tmp_path / "far").iterdir()} == {"link.npy", "real.npy", "real.npy.json"}
+        for name in ("link.npy", "far/link.npy", "far/real.npy"):
+            info = open_tokens(tmp_path / name).info
+            assert info is not None
+            assert info.vocabulary_hash == tokenizer.hash
+
+
+def test_a_sidecar_beside_a_link_is_one_where_the_file_has_none(token_file: Path, tmp_path: Path) -> None:
+    (tmp_path / "link.npy").symlink_to("a.npy")
+    token_file.with_name("a.npy.json").rename(tmp_path / "link.npy.json")
+    assert open_tokens(token_file).info is None
+    info = open_tokens(tmp_path / "link.npy").info
+    assert info is not None
+    assert info.documents == 2
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ import click
 from cs336.cli.options import PATH, engine_option, input_format_option, ray_address_option, text_column_option
 from cs336.cli.show import json_option, show
 from cs336.errors import DataError, TokenIdError
-from cs336.files import check_target, whole_file
+from cs336.files import check_target, followed, whole_file
 
 if TYPE_CHECKING:
     from cs336.inputs import InputFormat
@@ -103,8 +103,9 @@ def encode(
     from cs336._bpe import check_token_sources
     from cs336.inputs import expand
 
-    for written in (output, output.with_name(f"{output.name}.json")):  # the sidecar
-        check_target(written)
+    check_target(output)
+    real = followed(output)
+    check_target(real.with_name(f"{real.name}.json"))  # the sidecar
     numbers = 2 if engine == "ray" else int(shard_tokens is not None)
     check_token_sources(output, numbers, [*expand(inputs), tokenizer_path])
     options: dict[str, Any] = {

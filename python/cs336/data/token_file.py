@@ -15,7 +15,7 @@ import numpy.typing as npt
 from numpy.lib.format import MAGIC_PREFIX
 
 from cs336.errors import DataError
-from cs336.files import explained
+from cs336.files import explained, followed
 
 Tokens = npt.NDArray[Any]
 
@@ -45,9 +45,9 @@ class TokenFile:
 
 
 def sidecar_path(path: str | Path) -> Path:
-    """Where the sidecar of a token file stands."""
-    path = Path(path)
-    return path.with_name(path.name + ".json")
+    """Where the sidecar of a token file stands: beside the file itself, or where none does, beside a link to it."""
+    beside = [file.with_name(file.name + ".json") for file in (followed(Path(path)), Path(path))]
+    return next((sidecar for sidecar in beside if sidecar.exists()), beside[0])
 
 
 def open_tokens(path: str | Path) -> TokenFile:

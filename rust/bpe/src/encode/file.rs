@@ -7,7 +7,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use serde_json::json;
 
 use super::ids::{FileIds, Ids};
-use crate::aside::{Aside, keep_both};
+use crate::aside::{Aside, keep_both, place};
 use crate::count::Counter;
 use crate::count::pieces::Pieces;
 use crate::count::ranges::{FileRange, ranges};
@@ -55,11 +55,13 @@ impl Tokenizer {
         job: &Job,
     ) -> Result<EncodeFileStats> {
         let dtype = Dtype::choose(options.dtype, self.vocab_size())?;
-        input::refuse_overwriting(&[source.to_path_buf()], [target.to_path_buf(), sidecar(target)])?;
         let size = input::size(source)?;
+        // Beside the file itself, not beside a link to it: there every name leads.
+        let sidecar = sidecar(&place(target).map_err(Error::io("write", target))?);
+        input::refuse_overwriting(&[source.to_path_buf()], [target.to_path_buf(), sidecar.clone()])?;
         job.begin(Stage::Encode, size.unwrap_or(0));
         let mut data = Aside::new(target)?;
-        let mut side = Aside::new(&sidecar(target))?;
+        let mut side = Aside::new(&sidecar)?;
         let failed = |error| Error::io("write", target)(error);
         data.file().write_all(&[b' '; HEADER]).map_err(failed)?;
         let none = SpecialTokens::new::<&str>(&[])?;
@@ -89,7 +91,7 @@ impl Tokenizer {
         let name = source.file_name().map(|name| name.to_string_lossy());
         let inputs = json!([{"name": name, "bytes": stats.bytes}]);
         let info = describe(self, dtype, stats.tokens, stats.documents, inputs);
-        side.file().write_all(format!("{info:#}\n").as_bytes()).map_err(Error::io("write", sidecar(target)))?;
+        side.file().write_all(format!("{info:#}\n").as_bytes()).map_err(Error::io("write", &sidecar))?;
         keep_both(data, side)?;
         Ok(stats)
     }
