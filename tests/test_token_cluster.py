@@ -17,7 +17,7 @@ import pytest
 
 import cs336
 from cs336.data import stories
-from cs336.errors import ConfigError, CorpusError, MissingDependencyError
+from cs336.errors import ConfigError, CorpusError, FormatError, MissingDependencyError
 from cs336.token_cluster import _Plan, encode_files_on_ray
 from cs336.tokenizer import Tokenizer, train_bpe_from_iterator
 
@@ -92,14 +92,30 @@ def test_only_files_of_its_own_make_room(tmp_path: Path, ending: str) -> None:
         return paths
 
     others, target = written(*OTHER), tmp_path / f"web{ending}"
-    plan = _Plan(target, [], restart=False)
+    plan = _Plan(target, {}, restart=False)
     assert plan.path(7) == tmp_path / f"web-00007{ending}"
     own = written(*OWN)
     with pytest.raises(ConfigError, match=rf"web-00000{ending}: there are files of that name already; remove them"):
-        _Plan(target, [], restart=False)
+        _Plan(target, {}, restart=False)
     assert set(tmp_path.iterdir()) == own | others
-    _Plan(target, [], restart=True)
+    _Plan(target, {}, restart=True)
     assert set(tmp_path.iterdir()) == others
+
+
+def test_what_is_wrong_with_a_record_is_said(tmp_path: Path) -> None:
+    target, job = tmp_path / "web.npy", {"special": "token", "separator": END, "inputs": [["a.txt", 1, 1]]}
+    _Plan(target, job, restart=False).begin([["a.txt"]])
+    assert _Plan(target, job, restart=False).tasks == [["a.txt"]]
+    with pytest.raises(ConfigError, match=r"other inputs or options \(separator, inputs\) was stopped there"):
+        _Plan(target, job | {"separator": None, "inputs": []}, restart=False)
+    record = tmp_path / "web.npy.partial.json"
+    whole = json.loads(record.read_text())
+    for damaged in ("{", "[]", json.dumps(whole | {"format": "other"}), json.dumps(whole | {"job": 1}), "{}"):
+        record.write_text(damaged)
+        with pytest.raises(FormatError, match=r"web\.npy\.partial\.json: no whole record .*; begin anew, with restart"):
+            _Plan(target, job, restart=False)
+        assert record.read_text() == damaged
+    assert _Plan(target, job, restart=True).tasks == []
 
 
 def test_what_a_task_may_write_is_no_source(tokenizer: Tokenizer, tmp_path: Path) -> None:

@@ -347,8 +347,22 @@ def test_what_stopped_goes_on(tokenizer: Tokenizer, stopped: tuple[list[Path], P
 
 def test_what_has_changed_is_noticed(tokenizer: Tokenizer, stopped: tuple[list[Path], Path]) -> None:
     paths, target = stopped
-    with pytest.raises(ConfigError, match="a run with other options was stopped there"):
+    with pytest.raises(ConfigError, match=r"a run with other options \(separator\) was stopped there"):
         encode_files(tokenizer, paths, target, separator=None)
+    other = train_bpe_from_iterator([TEXT], 300, [END])
+    differing = r"\(dtype, input_format, shard_tokens, special, text_column, tokenizer\)"
+    with pytest.raises(ConfigError, match=f"a run with other options {differing} was stopped there"):
+        encode_files(
+            other,
+            paths,
+            target,
+            dtype="uint32",
+            input_format="text",
+            shard_tokens=9,
+            special="text",
+            text_column="t",
+            separator=END,
+        )
     with pytest.raises(ConfigError, match="a run with other inputs was stopped there"):
         encode_files(tokenizer, [paths[1], paths[0]], target)
     content = paths[1].read_bytes()
@@ -381,9 +395,16 @@ def test_a_short_file_under_way_is_noticed(tokenizer: Tokenizer, stopped: tuple[
 
 def test_a_damaged_record_is_an_error(tokenizer: Tokenizer, stopped: tuple[list[Path], Path]) -> None:
     paths, target = stopped
-    target.with_name("o.npy.partial.json").write_text("{")
-    with pytest.raises(FormatError, match=r"partial\.json"):
-        encode_files(tokenizer, paths, target)
+    record = target.with_name("o.npy.partial.json")
+    record.write_text("{")
+    for left in ("ids and their record", "the record alone"):
+        with pytest.raises(FormatError, match=r"o\.npy\.partial\.json: no whole record .*; begin anew, with restart"):
+            encode_files(tokenizer, paths, target)
+        assert not target.with_name("o.npy.partial.lock").exists(), left
+        assert record.read_text() == "{"
+        target.with_name("o.npy.partial").unlink(missing_ok=True)
+    assert encode_files(tokenizer, paths, target, restart=True).resumed_at == 0
+    assert not list(target.parent.glob("*.partial*"))
 
 
 def test_two_runs_do_not_write_one_file(tokenizer: Tokenizer, tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from cs336 import _bpe
 from cs336.cluster import check_threads, cluster, result_of, shards_of, size_of
-from cs336.errors import ClusterError, ConfigError, CorpusError
+from cs336.errors import ClusterError, ConfigError, CorpusError, FormatError
 from cs336.files import check_target, explained, followed, whole_file
 from cs336.inputs import expand
 from cs336.progress import reporting
@@ -100,7 +100,8 @@ def encode_files_on_ray(
     with cluster(address, "encoding on a cluster") as ray:
         check_threads(ray, threads)
         cpus = int(ray.cluster_resources().get("CPU", 1))
-        plan = _Plan(target, [tokenizer.hash, options, [_identity(file) for file in files]], restart)
+        job = {"tokenizer": tokenizer.hash, **options, "inputs": [_identity(file) for file in files]}
+        plan = _Plan(target, job, restart)
         if not plan.tasks:
             # Workers have another working folder.
             shards = shards_of([str(Path(file).absolute()) for file in files], sizes, _TASKS * cpus)
@@ -113,21 +114,32 @@ def encode_files_on_ray(
 class _Plan:
     """Which task encodes what, and what those that are done have written; on the disk, beside the target."""
 
-    def __init__(self, target: Path, job: list[Any], restart: bool) -> None:
+    def __init__(self, target: Path, job: dict[str, Any], restart: bool) -> None:
         self.target = target
         self.record = record_path(target)
-        self.job = json.loads(json.dumps(job))
+        self.job: dict[str, Any] = json.loads(json.dumps(job))
         self.tasks: list[list[str]] = []
         self.done: dict[str, dict[str, Any]] = {}
         if self.record.exists() and not restart:
-            left = json.loads(self.record.read_text("utf-8"))
-            if left.get("format") != _FORMAT or left["job"] != self.job:
-                message = "a run with other inputs or options was stopped there"
-                raise ConfigError(f"{target}: {message}; run it as before to go on, or begin anew, with restart")
-            self.tasks, self.done = left["tasks"], left["done"]
+            self._go_on()
         if not self.tasks:
             self._make_room(restart)
         self.resumed_at = sum(stats["tokens"] for stats in self.done.values())
+
+    def _go_on(self) -> None:
+        """Takes up what a run left that had the same to do."""
+        try:
+            left = json.loads(self.record.read_bytes())
+            if (left["format"], left["version"]) != (_FORMAT, 1):
+                raise ValueError(f"it is of format {left['format']!r}, version {left['version']!r}")
+            tasks, done, job = left["tasks"], left["done"], dict(left["job"])
+        except (ValueError, LookupError, TypeError) as error:
+            message = f"no whole record of a run on a cluster that was stopped: {error!r}; begin anew, with restart"
+            raise FormatError(f"{self.record}: {message}") from error
+        if differing := [name for name in self.job if job.get(name) != self.job[name]]:
+            message = f"a run with other inputs or options ({', '.join(differing)}) was stopped there"
+            raise ConfigError(f"{self.target}: {message}; run it as before to go on, or begin anew, with restart")
+        self.tasks, self.done = tasks, done
 
     def _make_room(self, restart: bool) -> None:
         """Files of another run do not stay among those of this one."""

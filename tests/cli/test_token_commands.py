@@ -98,6 +98,26 @@ def test_a_signal_stops_and_says_how_to_go_on(cs336, tmp_path, number):
     assert not list(tmp_path.glob("*.partial*"))
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="sends a signal")
+def test_where_nothing_is_done_nothing_is_said_to_be_kept(tmp_path):
+    words = ["tokenizer", "encode", "-", "o.npy", "--tokenizer", "small.json"]
+    run = subprocess.Popen(
+        [sys.executable, "-c", "from cs336.cli import main; main()", *words],
+        cwd=tmp_path,
+        stdin=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    while run.poll() is None and not (tmp_path / "o.npy.partial").exists():
+        time.sleep(0.01)
+    os.kill(run.pid, signal.SIGINT)
+    status = run.wait(timeout=60)  # while standard input is still open
+    _, errors = run.communicate()
+    assert status == 130, errors
+    assert errors.strip() == "error: interrupted"
+    assert not list(tmp_path.glob("o.npy*"))
+
+
 def test_inspect_tells_what_is_used(cs336, tmp_path):
     seen = json.loads(cs336("tokenizer", "inspect", "large.json", "a.txt", "b.txt", "--json").stdout)
     raw = (tmp_path / "a.txt").read_bytes() + (tmp_path / "b.txt").read_bytes()

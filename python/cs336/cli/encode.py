@@ -102,6 +102,7 @@ def encode(
     *inputs, output = paths
     from cs336._bpe import check_token_sources
     from cs336.inputs import expand
+    from cs336.token_files import record_path
 
     check_target(output)
     real = followed(output)
@@ -122,7 +123,8 @@ def encode(
     try:
         values = _encode(tokenizer, inputs, output, options, engine, threads, ray_address)
     except KeyboardInterrupt:
-        click.echo("what is done is kept; give the same command again to go on", err=True)
+        if record_path(output).exists():
+            click.echo("what is done is kept; give the same command again to go on", err=True)
         raise
     show(values | {"seconds": time.perf_counter() - started}, as_json=as_json)
 

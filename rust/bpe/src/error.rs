@@ -120,6 +120,14 @@ pub enum Error {
         /// What is wrong, and where.
         reason: String,
     },
+    /// What a run that was stopped has left to go on from is damaged.
+    #[error("{}: no whole record of a run that was stopped: {reason}; begin anew, with restart", path.display())]
+    Record {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong, and where.
+        reason: String,
+    },
     /// What a format cannot express exactly is refused, never approximated.
     #[error(
         "cannot write this tokenizer as {format}: {reason}; write a tokenizer.json of cs336's own, which holds any"

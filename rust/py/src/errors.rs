@@ -36,7 +36,7 @@ pub fn to_py(py: Python<'_>, error: Error) -> PyErr {
         Error::Pattern { .. } => "PatternError",
         Error::SpecialToken { .. } => "SpecialTokenError",
         Error::DisallowedSpecial { .. } => "DisallowedSpecialTokenError",
-        Error::Format { .. } => "FormatError",
+        Error::Format { .. } | Error::Record { .. } => "FormatError",
         Error::Unrepresentable { .. } | Error::Unsupported { .. } => "UnrepresentableError",
         Error::UnknownId { .. } => "TokenIdError",
         Error::OutOfMemory { .. } => "MemoryLimitError",

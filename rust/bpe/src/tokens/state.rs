@@ -93,7 +93,7 @@ pub fn read(path: &Path) -> Result<Option<State>> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         read => read.map_err(Error::io("read", path))?,
     };
-    let bad = |reason: String| Error::Format { path: path.to_path_buf(), format: FORMAT, reason };
+    let bad = |reason: String| Error::Record { path: path.to_path_buf(), reason };
     let state: State = serde_json::from_slice(&bytes).map_err(|error| bad(error.to_string()))?;
     if state.format != FORMAT || state.version != 1 {
         return Err(bad(format!("it is of format {:?}, version {}", state.format, state.version)));

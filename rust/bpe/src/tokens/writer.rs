@@ -54,7 +54,21 @@ impl<'a> Writer<'a> {
         names: Names,
         may_refuse: bool,
     ) -> Result<Self> {
-        let locked = lock(&names)?;
+        let (locked, path) = (lock(&names)?, names.lock());
+        let begun = Self::begin(tokenizer, options, paths, dtype, names, may_refuse, locked);
+        // A run that did not begin leaves nothing of its own.
+        begun.inspect_err(|_| drop(state::remove(&path)))
+    }
+
+    fn begin(
+        tokenizer: &'a Tokenizer,
+        options: &'a TokenFilesOptions,
+        paths: &'a [PathBuf],
+        dtype: Dtype,
+        names: Names,
+        may_refuse: bool,
+        locked: File,
+    ) -> Result<Self> {
         names.make_room(options.restart)?;
         let job = describe_job(tokenizer, options, dtype);
         let left = state::read(&names.state())?;
@@ -67,7 +81,7 @@ impl<'a> Writer<'a> {
                     Error::Invalid(format!("{path}: a run with other {what} was stopped there; {advice}"))
                 };
                 if left.job != job {
-                    return Err(other("options"));
+                    return Err(other(&format!("options ({})", differences(&left.job, &job))));
                 }
                 let before = paths.get(..left.position.source).ok_or_else(|| other("inputs"))?;
                 before.iter().try_for_each(|path| add_identity(&mut inputs, path))?;
@@ -379,6 +393,17 @@ fn describe_job(tokenizer: &Tokenizer, options: &TokenFilesOptions, dtype: Dtype
         "format": options.input.format.map(|format| format!("{format:?}")),
         "text_column": options.input.text_column,
     })
+}
+
+/// What differs in two jobs, by the names that callers know.
+fn differences(one: &serde_json::Value, other: &serde_json::Value) -> String {
+    let named = |key: &str| match key {
+        "vocabulary_hash" => "tokenizer".to_owned(),
+        "format" => "input_format".to_owned(),
+        _ => key.to_owned(),
+    };
+    let keys = other.as_object().into_iter().flat_map(|job| job.keys());
+    keys.filter(|key| one.get(key) != other.get(key)).map(|key| named(key)).collect::<Vec<_>>().join(", ")
 }
 
 /// Adds what tells whether an input is still the same, without reading it.
