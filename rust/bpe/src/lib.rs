@@ -18,6 +18,7 @@ mod ordered;
 pub mod pretokenize;
 pub mod reference;
 pub mod special;
+mod threads;
 pub mod tokenizer;
 pub mod tokens;
 pub mod train;

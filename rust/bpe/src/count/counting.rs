@@ -138,10 +138,18 @@ impl Counts {
 }
 
 impl Words for Counts {
+    fn distinct(&self) -> u64 {
+        self.len()
+    }
+
     fn for_each(&self, f: &mut dyn FnMut(&[u8], u64) -> Result<()>) -> Result<()> {
+        self.for_each_of(0, 1, f)
+    }
+
+    fn for_each_of(&self, part: usize, parts: usize, f: &mut dyn FnMut(&[u8], u64) -> Result<()>) -> Result<()> {
         match &self.kept {
-            Kept::InMemory(words) => words.for_each(f),
-            Kept::OnDisk(run) => run.for_each(f),
+            Kept::InMemory(words) => words.for_each_of(part, parts, f),
+            Kept::OnDisk(run) => run.for_each_of(part, parts, f),
         }
     }
 }

@@ -16,8 +16,6 @@ use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, Scope};
 use std::time::{Duration, Instant};
 
-use rayon::ThreadPoolBuilder;
-
 pub(crate) use counting::Kept;
 pub use counting::{Counting, Counts};
 pub use words::WordCounts;
@@ -26,26 +24,53 @@ use crate::clock::Step;
 use crate::input::{self, Documents, Format, Input, InputOptions, LineBlocks, LineRange, Lines, line_ranges};
 use crate::pretokenize::Pattern;
 use crate::special::{Segment, SpecialTokens};
+use crate::threads::pool;
 use crate::{Error, Job, Result, Stage};
 use pieces::Pieces;
 use ranges::{FileRange, ranges};
 use words::Tally;
 
 /// Distinct words with their counts, wherever they are kept.
-pub trait Words {
+pub trait Words: Sync {
+    /// How many.
+    fn distinct(&self) -> u64;
+
     /// Calls `f` on each word once, in any order, until it fails. Every call gives the same words.
     fn for_each(&self, f: &mut dyn FnMut(&[u8], u64) -> Result<()>) -> Result<()>;
+
+    /// [`for_each`](Self::for_each) for one of so many parts, which threads may go through at the same time. Where words can
+    /// only be read one after the other, they are all in the first.
+    fn for_each_of(&self, part: usize, parts: usize, f: &mut dyn FnMut(&[u8], u64) -> Result<()>) -> Result<()> {
+        let _ = parts;
+        if part == 0 { self.for_each(f) } else { Ok(()) }
+    }
 }
 
 impl<W: Words + ?Sized> Words for &W {
+    fn distinct(&self) -> u64 {
+        (**self).distinct()
+    }
+
     fn for_each(&self, f: &mut dyn FnMut(&[u8], u64) -> Result<()>) -> Result<()> {
         (**self).for_each(f)
+    }
+
+    fn for_each_of(&self, part: usize, parts: usize, f: &mut dyn FnMut(&[u8], u64) -> Result<()>) -> Result<()> {
+        (**self).for_each_of(part, parts, f)
     }
 }
 
 impl Words for WordCounts {
+    fn distinct(&self) -> u64 {
+        self.len() as u64
+    }
+
     fn for_each(&self, f: &mut dyn FnMut(&[u8], u64) -> Result<()>) -> Result<()> {
-        self.in_place().try_for_each(|(word, count)| f(word, count))
+        self.for_each_of(0, 1, f)
+    }
+
+    fn for_each_of(&self, part: usize, parts: usize, f: &mut dyn FnMut(&[u8], u64) -> Result<()>) -> Result<()> {
+        self.in_place(part, parts).try_for_each(|(word, count)| f(word, count))
     }
 }
 
@@ -173,13 +198,9 @@ impl<'a> Counter<'a> {
     /// Brings tallies together.
     fn combine(&self, tallies: Tallies<'a>) -> Result<Tally<'a>> {
         let tallies = tallies.into_vec();
-        // Each thread brings two together at a time. Without a pool, as where the system gives none, this one does it all.
-        let threads = self.threads.min(tallies.len() / 2);
-        let pool = if threads > 1 { ThreadPoolBuilder::new().num_threads(threads).build().ok() } else { None };
-        self.job.clock().timed(Step::AddTables, || match pool {
-            Some(pool) => pool.install(|| combine(tallies, self.job)),
-            None => combine(tallies, self.job),
-        })
+        let words = if tallies.len() > 1 { tallies.iter().map(Tally::len).sum() } else { 0 };
+        let pool = pool(self.threads, words);
+        self.job.clock().timed(Step::AddTables, || Tally::join(tallies, pool.as_ref(), self.job))
     }
 
     /// How long it counted.
@@ -408,23 +429,6 @@ impl Task<'_> {
             Self::Documents(documents) => documents.progress,
         }
     }
-}
-
-/// Brings tallies together in a tree, so that many threads share the work; in the calling thread if it is of no pool.
-fn combine<'j>(mut tallies: Vec<Tally<'j>>, job: &'j Job) -> Result<Tally<'j>> {
-    if tallies.len() <= 1 {
-        let mut tally = tallies.pop().unwrap_or_else(|| Tally::new(job));
-        return tally.settle().map(|()| tally);
-    }
-    let half = tallies.split_off(tallies.len() / 2);
-    let (one, other) = if rayon::current_thread_index().is_some() {
-        rayon::join(|| combine(tallies, job), || combine(half, job))
-    } else {
-        (combine(tallies, job), combine(half, job))
-    };
-    let mut one = one?;
-    one.absorb(other?)?;
-    Ok(one)
 }
 
 /// The first few paths, and how many more there are.

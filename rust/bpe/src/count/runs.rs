@@ -57,6 +57,10 @@ impl Run {
 }
 
 impl Words for Run {
+    fn distinct(&self) -> u64 {
+        self.sums.words
+    }
+
     fn for_each(&self, f: &mut dyn FnMut(&[u8], u64) -> Result<()>) -> Result<()> {
         let mut reader = self.open();
         while reader.advance()? {

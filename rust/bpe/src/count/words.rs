@@ -1,5 +1,6 @@
 //! Distinct pre-tokens with how often each occurs: one flat table, made for counting billions of short words.
 
+mod join;
 mod sorted;
 mod tally;
 
@@ -31,6 +32,9 @@ struct Entry {
     /// Where a long word stands in the arena.
     start: u64,
 }
+
+/// Bytes before a word in the arena that hold its length.
+const LENGTH: usize = 8;
 
 /// Distinct words with their counts.
 ///
@@ -105,26 +109,29 @@ impl WordCounts {
             .map(|start| &self.entries[start..self.entries.len().min(start + BLOCK)])
     }
 
-    /// The words with their counts from one end of the table to the other: faster, but in order of the hashes.
-    pub(super) fn in_place(&self) -> impl Iterator<Item = (&[u8], u64)> {
-        self.words_of(&self.entries)
+    /// The words with their counts in one of so many parts of the table, from one end to the other: faster, but in order of
+    /// the hashes.
+    pub(super) fn in_place(&self, part: usize, parts: usize) -> impl Iterator<Item = (&[u8], u64)> {
+        let places = self.entries.len();
+        self.words_of(&self.entries[part * places / parts..(part + 1) * places / parts])
     }
 
     fn words_of<'s>(&'s self, entries: &'s [Entry]) -> impl Iterator<Item = (&'s [u8], u64)> {
-        // Long words stand in the order of the text, so that each is a line that no cache has. Others begin at 0.
+        let entries = self.with_long_words(entries).filter(|entry| !entry.is_free());
+        entries.map(|entry| (self.word(entry), entry.count))
+    }
+
+    /// Entries, with the lines of their long words asked for in time: these stand in the order of the text, so that no cache
+    /// has them.
+    fn with_long_words<'s>(&'s self, entries: &'s [Entry]) -> impl Iterator<Item = &'s Entry> {
         const AHEAD: usize = 32;
         let ask = |at: usize| {
+            // Others than long ones begin at 0.
             if let Some(byte) = entries.get(at + AHEAD).and_then(|entry| self.arena.get(entry.start as usize)) {
                 prefetch(byte);
             }
         };
-        let entries = entries.iter().enumerate().inspect(move |(at, _)| ask(*at)).map(|(_, entry)| entry);
-        entries.filter(|entry| !entry.is_free()).map(|entry| (self.word(entry), entry.count))
-    }
-
-    /// Asks for the lines that adding some of another's entries will need.
-    fn prefetch_homes(&self, others: &[Entry]) {
-        others.iter().for_each(|entry| self.prefetch(entry.key().hash_of_word(self.seed)));
+        entries.iter().enumerate().inspect(move |(at, _)| ask(*at)).map(|(_, entry)| entry)
     }
 
     /// Number of distinct words.
@@ -158,9 +165,7 @@ impl WordCounts {
     }
 
     fn long(&self, start: u64) -> &[u8] {
-        let (length, rest) = self.arena[start as usize..].split_at(8);
-        let length = u64::from_le_bytes(length.try_into().expect("it is 8 bytes"));
-        &rest[..length as usize]
+        long_at(&self.arena, start as usize)
     }
 
     /// Key and hash of `text[start..end]`.
@@ -206,10 +211,8 @@ impl WordCounts {
         let mut start = 0;
         if lookup.key.is_elsewhere() {
             let word = lookup.word(text);
-            self.reserve_in_arena(word.len() + 8)?;
-            start = self.arena.len() as u64;
-            self.arena.extend_from_slice(&(word.len() as u64).to_le_bytes());
-            self.arena.extend_from_slice(word);
+            self.reserve_in_arena(word.len() + LENGTH)?;
+            start = push_long(&mut self.arena, word) as u64;
         }
         place(&mut self.entries, self.shift, lookup.hash, Entry { key: lookup.key.to_bytes(), count: times, start });
         self.len += 1;
@@ -230,10 +233,7 @@ impl WordCounts {
         const LEAST: usize = 1 << 8;
         let size = (2 * self.entries.len()).max(LEAST);
         self.check_room(size * size_of::<Entry>())?;
-        let mut entries = Vec::new();
-        entries.try_reserve_exact(size).map_err(|_| out_of_memory(size * size_of::<Entry>()))?;
-        prefer_huge_pages(&mut entries);
-        entries.resize(size, Entry::default());
+        let mut entries = Self::free(size)?;
         let shift = 64 - size.trailing_zeros();
         for entry in self.entries.iter().filter(|entry| !entry.is_free()) {
             place(&mut entries, shift, entry.key().hash_of_word(self.seed), *entry);
@@ -241,6 +241,30 @@ impl WordCounts {
         (self.entries, self.shift) = (entries, shift);
         Ok(())
     }
+
+    /// So many free places.
+    fn free(places: usize) -> Result<Vec<Entry>> {
+        let mut entries = Vec::new();
+        entries.try_reserve_exact(places).map_err(|_| out_of_memory(places * size_of::<Entry>()))?;
+        prefer_huge_pages(&mut entries);
+        entries.resize(places, Entry::default());
+        Ok(entries)
+    }
+}
+
+/// Appends a long word to an arena; where it begins.
+fn push_long(arena: &mut Vec<u8>, word: &[u8]) -> usize {
+    let start = arena.len();
+    arena.extend_from_slice(&(word.len() as u64).to_le_bytes());
+    arena.extend_from_slice(word);
+    start
+}
+
+/// The long word that begins somewhere in an arena.
+fn long_at(arena: &[u8], start: usize) -> &[u8] {
+    let (length, rest) = arena[start..].split_at(LENGTH);
+    let length = u64::from_le_bytes(length.try_into().expect("it is as long"));
+    &rest[..length as usize]
 }
 
 /// The bytes of a short word.

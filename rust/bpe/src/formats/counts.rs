@@ -139,6 +139,10 @@ impl CountsFile {
 }
 
 impl Words for CountsFile {
+    fn distinct(&self) -> u64 {
+        self.header.distinct
+    }
+
     fn for_each(&self, f: &mut dyn FnMut(&[u8], u64) -> Result<()>) -> Result<()> {
         let mut words = self.words()?;
         while words.advance()? {

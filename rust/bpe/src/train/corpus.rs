@@ -1,11 +1,14 @@
 //! All distinct words as symbols, one behind the other.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
+
+use rayon::ThreadPool;
 
 use super::{Pair, TrainOptions};
 use crate::count::Words;
 use crate::memory::{prefer_huge_pages, prefetch};
+use crate::threads::{Pool, on_each};
 use crate::{Error, Job, Result};
 
 /// Slots looked at between two checks of whether to stop.
@@ -106,32 +109,32 @@ impl<S: Slot> Corpus<S> {
     /// The words of more than one byte, in as many segments as there are threads, or fewer if it is small.
     ///
     /// [`Error::OutOfMemory`] where merging would take more than the options allow.
-    pub fn new(words: &impl Words, options: &TrainOptions, job: &Job) -> Result<Self> {
-        let mut layout = Layout::new(words, job)?;
-        let needed = (layout.slots * (size_of::<S>() + BESIDE)) as u64;
+    pub fn new(words: &impl Words, options: &TrainOptions, pool: Pool<'_>, job: &Job) -> Result<Self> {
+        let parts = pool.map_or(1, ThreadPool::current_num_threads);
+        let layouts = on_each(pool, (0..parts).collect(), |part| Layout::new(words, part, parts, job))?;
+        // A border stands before the first word.
+        let len = 1 + layouts.iter().map(Layout::slots).sum::<usize>();
+        let needed = (len * (size_of::<S>() + BESIDE)) as u64;
         if options.max_memory.is_some_and(|limit| needed > limit) {
             return Err(Error::OutOfMemory { what: "merging so many distinct pre-tokens", needed });
         }
-        if layout.slots > u32::MAX as usize {
-            let needed = (layout.slots * size_of::<u32>()) as u64;
+        if len > u32::MAX as usize {
+            let needed = (len * size_of::<u32>()) as u64;
             return Err(Error::OutOfMemory { what: "more than 4 GiB of distinct pre-tokens", needed });
         }
         let mut slots = Vec::new();
-        let needed = (layout.slots * size_of::<S>()) as u64;
-        slots.try_reserve_exact(layout.slots).map_err(|_| Error::OutOfMemory { what: "the words", needed })?;
+        let needed = (len * size_of::<S>()) as u64;
+        slots.try_reserve_exact(len).map_err(|_| Error::OutOfMemory { what: "the words", needed })?;
         prefer_huge_pages(&mut slots);
-        slots.resize(layout.slots, S::BORDER);
-        for_each_word(words, |word, count| {
-            job.check()?;
-            let start = layout.place(word, count);
-            for (part, slots) in word.chunks(CHECK).zip(slots[start..start + word.len()].chunks_mut(CHECK)) {
+        slots.resize(len, S::BORDER);
+        let (classes, places) = lay_out(layouts, &mut slots[1..]);
+        on_each(pool, places.into_iter().enumerate().collect(), |(part, mut places)| {
+            for_each_word(words, part, parts, |word, count| {
                 job.check()?;
-                part.iter().zip(slots).for_each(|(&byte, slot)| *slot = S::of(u32::from(byte)));
-            }
-            Ok(())
+                places.write(word, count, job)
+            })
         })?;
-        let (classes, spans) = (layout.classes(), vec![1; 256]);
-        let mut corpus = Self { slots, classes, blocks: Vec::new(), segments: Vec::new(), spans };
+        let mut corpus = Self { slots, classes, blocks: Vec::new(), segments: Vec::new(), spans: vec![1; 256] };
         corpus.cut(options.threads);
         corpus.find_blocks();
         Ok(corpus)
@@ -178,11 +181,6 @@ impl<S: Slot> Corpus<S> {
     /// Number of segments.
     pub fn segments(&self) -> usize {
         self.segments.len()
-    }
-
-    /// Where each segment begins.
-    pub fn starts(&self) -> impl Iterator<Item = u32> {
-        self.segments.iter().map(|segment| segment.slots.start as u32)
     }
 
     /// Begins a round: each of `symbols` takes one slot again, and words of a single symbol, which can't be merged any
@@ -429,56 +427,85 @@ impl<S: Slot> Part<'_, S> {
     }
 }
 
-/// Where the words of each count go.
-struct Layout {
-    /// How many slots the words take, and then where the next one goes.
-    small: Vec<usize>,
-    large: BTreeMap<u64, usize>,
-    /// In all, with the border before the first word.
-    slots: usize,
+/// Something of each count: nearly all words are rare.
+struct ByCount<T> {
+    small: Vec<T>,
+    large: BTreeMap<u64, T>,
 }
 
-impl Layout {
-    fn new(words: &impl Words, job: &Job) -> Result<Self> {
-        let mut layout = Self { small: vec![0; SMALL as usize], large: BTreeMap::new(), slots: 1 };
-        for_each_word(words, |word, count| {
-            job.check()?;
-            *layout.of(count) += word.len() + 1;
-            Ok(())
-        })?;
-        let large = layout.large.values_mut().rev();
-        for slots in large.chain(layout.small.iter_mut().rev()) {
-            let start = layout.slots;
-            layout.slots += *slots;
-            *slots = start;
-        }
-        Ok(layout)
+impl<T: Default> ByCount<T> {
+    fn new() -> Self {
+        Self { small: (0..SMALL).map(|_| T::default()).collect(), large: BTreeMap::new() }
     }
 
     #[inline]
-    fn of(&mut self, count: u64) -> &mut usize {
+    fn of(&mut self, count: u64) -> &mut T {
         if count < SMALL { &mut self.small[count as usize] } else { self.large.entry(count).or_default() }
     }
+}
 
-    /// Where a word begins.
-    #[inline]
-    fn place(&mut self, word: &[u8], count: u64) -> usize {
-        let next = self.of(count);
-        let start = *next;
-        *next += word.len() + 1;
-        start
+/// How many slots the words of a part take, by their counts.
+struct Layout(ByCount<usize>);
+
+impl Layout {
+    fn new(words: &impl Words, part: usize, parts: usize, job: &Job) -> Result<Self> {
+        let mut slots = ByCount::new();
+        for_each_word(words, part, parts, |word, count| {
+            job.check()?;
+            *slots.of(count) += word.len() + 1;
+            Ok(())
+        })?;
+        Ok(Self(slots))
     }
 
-    /// What there is once all words have their places.
-    fn classes(self) -> Vec<Class> {
-        let small = self.small.into_iter().enumerate().rev().map(|(count, end)| (count as u64, end));
-        let all = self.large.into_iter().rev().chain(small).map(|(count, end)| Class { end, count });
-        let mut start = 1;
-        all.filter(|class| std::mem::replace(&mut start, class.end) < class.end).collect()
+    fn slots(&self) -> usize {
+        self.0.small.iter().chain(self.0.large.values()).sum()
     }
 }
 
-/// Calls `f` on the words of more than one byte: in others there is nothing to merge.
-fn for_each_word(words: &impl Words, mut f: impl FnMut(&[u8], u64) -> Result<()>) -> Result<()> {
-    words.for_each(&mut |word, count| if word.len() > 1 { f(word, count) } else { Ok(()) })
+/// Where the words of a part go, by their counts.
+struct Places<'s, S>(ByCount<&'s mut [S]>);
+
+impl<S: Slot> Places<'_, S> {
+    /// Writes a word to the first place that is left, and leaves the border behind it.
+    fn write(&mut self, word: &[u8], count: u64, job: &Job) -> Result<()> {
+        let left = self.0.of(count);
+        let (place, rest) = std::mem::take(left).split_at_mut(word.len() + 1);
+        *left = rest;
+        for (part, slots) in word.chunks(CHECK).zip(place.chunks_mut(CHECK)) {
+            job.check()?;
+            part.iter().zip(slots).for_each(|(&byte, slot)| *slot = S::of(u32::from(byte)));
+        }
+        Ok(())
+    }
+}
+
+/// Gives each part its places, those of the greatest count first, and says where each count's end.
+fn lay_out<S>(mut layouts: Vec<Layout>, mut slots: &mut [S]) -> (Vec<Class>, Vec<Places<'_, S>>) {
+    let large: BTreeSet<u64> = layouts.iter().flat_map(|layout| layout.0.large.keys().copied()).collect();
+    let mut places: Vec<_> = layouts.iter().map(|_| Places(ByCount::new())).collect();
+    let (mut classes, mut end) = (Vec::new(), 1);
+    for count in large.into_iter().rev().chain((0..SMALL).rev()) {
+        let before = end;
+        for (layout, places) in layouts.iter_mut().zip(&mut places) {
+            let len = *layout.0.of(count);
+            let (own, rest) = std::mem::take(&mut slots).split_at_mut(len);
+            (*places.0.of(count), slots) = (own, rest);
+            end += len;
+        }
+        if end > before {
+            classes.push(Class { end, count });
+        }
+    }
+    (classes, places)
+}
+
+/// Calls `f` on the words of more than one byte in a part: in others there is nothing to merge.
+fn for_each_word(
+    words: &impl Words,
+    part: usize,
+    parts: usize,
+    mut f: impl FnMut(&[u8], u64) -> Result<()>,
+) -> Result<()> {
+    words.for_each_of(part, parts, &mut |word, count| if word.len() > 1 { f(word, count) } else { Ok(()) })
 }

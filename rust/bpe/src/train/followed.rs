@@ -6,8 +6,9 @@ use super::Pair;
 use super::corpus::{Corpus, Slot, Window};
 use super::pairs::{Occurrences, Sketch};
 use super::queue::{Candidate, Queue};
-use super::sweep::{self, FirstSweep, Found, Info, Pool, on_each, reserve};
+use super::sweep::{self, FirstSweep, Found, Info, reserve};
 use super::symbols::Symbols;
+use crate::threads::{Pool, on_each};
 use crate::{Job, Result};
 
 /// How many places ahead memory is asked for.

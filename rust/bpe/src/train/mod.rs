@@ -16,15 +16,13 @@ mod symbols;
 
 use std::time::Instant;
 
-use rayon::ThreadPoolBuilder;
-
 use crate::clock::Step;
 use crate::count::Words;
+use crate::threads::{Pool, on_each, pool};
 use crate::{Error, Job, Result, Stage, Vocabulary};
 use base::Base;
 use corpus::{Corpus, Slot};
 use followed::Followed;
-use sweep::{Pool, on_each};
 use symbols::Symbols;
 
 /// A pair of adjacent symbols: 0 to 255 are the bytes, 256 + i is merge i.
@@ -110,13 +108,9 @@ impl<W: Words> Training<'_, W> {
 
     fn merge<S: Slot>(self) -> Result<Vec<Pair>> {
         let Self { words, base, wanted, options, job } = self;
-        let corpus = job.clock().timed(Step::Corpus, || Corpus::<S>::new(&words, options, job))?;
+        let pool = pool(options.threads, words.distinct() as usize);
+        let corpus = job.clock().timed(Step::Corpus, || Corpus::<S>::new(&words, options, pool.as_ref(), job))?;
         drop(words);
-        // It lives as long as the call, so that a fork never meets half a pool. Without one, this thread does the work.
-        let pool = match corpus.segments() {
-            1 => None,
-            segments => ThreadPoolBuilder::new().num_threads(segments).build().ok(),
-        };
         let rounds = || Rounds { corpus, base, wanted, options, pool: pool.as_ref(), job }.run();
         match &pool {
             // One of its own threads shares work faster than an outsider, who sleeps until it is done.

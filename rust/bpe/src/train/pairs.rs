@@ -1,11 +1,9 @@
 //! Tables of pairs: an index from a pair to its number, and upper bounds of all pairs' counts.
 
 use std::cmp::Reverse;
-use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
 use super::Pair;
 use crate::memory::prefetch;
-use crate::{Error, Result};
 
 /// Fibonacci hashing; the fold brings the left symbol's bits down before the product carries them up.
 #[inline]
@@ -151,21 +149,23 @@ impl Sketch {
     }
 
     /// The buckets of pairs that may reach a threshold.
-    pub fn reaching(&self, threshold: u64) -> Result<Buckets> {
+    pub fn reaching(&self, threshold: u64) -> Buckets {
         let mut buckets = Buckets {
             bits: vec![0; self.sums.len() / 64],
+            before: Vec::with_capacity(self.sums.len() / 64),
+            most: Vec::new(),
             shift: self.shift,
-            cursors: Vec::new(),
-            regions: Vec::new(),
-            places: 0,
         };
-        buckets.cursors.resize_with(self.sums.len(), AtomicU32::default);
-        for (bucket, sum) in (0..).zip(&self.sums) {
-            if sum.places > 0 && (sum.count >= threshold || self.total.is_none()) {
-                buckets.add(bucket, sum.places)?;
+        for (bits, sums) in buckets.bits.iter_mut().zip(self.sums.as_chunks::<64>().0) {
+            buckets.before.push(buckets.most.len() as u32);
+            for (bit, sum) in sums.iter().enumerate() {
+                if sum.places > 0 && (sum.count >= threshold || self.total.is_none()) {
+                    *bits |= 1 << bit;
+                    buckets.most.push(sum.places);
+                }
             }
         }
-        Ok(buckets)
+        buckets
     }
 }
 
@@ -185,31 +185,21 @@ pub fn threshold(mut all: Vec<Occurrences>, wanted: usize, places: usize) -> u64
     beyond.map_or(0, |(_, one)| one.count)
 }
 
-/// Buckets of the sketch, each with a region for the places of its pairs, which are no more than the sketch says.
+/// Some of the sketch's buckets.
 pub struct Buckets {
     /// A bit each, for it decides about every pair, and so fits the nearest cache.
     bits: Vec<u64>,
+    /// How many of them there are before each 64.
+    before: Vec<u32>,
+    /// At how many places the pairs of each stand at most.
+    most: Vec<usize>,
     shift: u32,
-    /// Where the next place of each goes.
-    cursors: Vec<AtomicU32>,
-    /// Those that are here, with where their regions begin.
-    regions: Vec<(u32, usize)>,
-    /// Where the last one ends.
-    places: usize,
 }
 
 impl Buckets {
-    fn add(&mut self, bucket: u32, places: usize) -> Result<()> {
-        let start = self.places;
-        self.places += places;
-        if self.places > u32::MAX as usize {
-            let needed = (self.places * size_of::<u32>()) as u64;
-            return Err(Error::OutOfMemory { what: "the places of pairs", needed });
-        }
-        self.bits[bucket as usize / 64] |= 1 << (bucket % 64);
-        *self.cursors[bucket as usize].get_mut() = start as u32;
-        self.regions.push((bucket, start));
-        Ok(())
+    /// At how many places the pairs of each stand at most, by its number.
+    pub fn most(&self) -> &[usize] {
+        &self.most
     }
 
     /// The bucket of a pair.
@@ -223,51 +213,10 @@ impl Buckets {
         self.bits[bucket as usize / 64] >> (bucket % 64) & 1 != 0
     }
 
-    /// Where the next place of a bucket goes; `alone` if no other thread asks.
+    /// The number of a bucket that is one of them.
     #[inline]
-    pub fn next_place(&self, bucket: u32, alone: bool) -> usize {
-        let cursor = &self.cursors[bucket as usize];
-        if alone {
-            let place = cursor.load(Relaxed);
-            cursor.store(place + 1, Relaxed);
-            return place as usize;
-        }
-        cursor.fetch_add(1, Relaxed) as usize
-    }
-
-    /// How many places all regions have.
-    pub fn places(&self) -> usize {
-        self.places
-    }
-
-    /// The regions, in order: where each begins, and where it is filled to.
-    pub fn regions(&self) -> impl ExactSizeIterator<Item = (usize, usize)> {
-        self.regions.iter().map(|&(bucket, start)| (start, self.cursors[bucket as usize].load(Relaxed) as usize))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn places_reach_the_limit_of_their_cursors_and_no_further() {
-        const LIMIT: usize = u32::MAX as usize;
-        let mut buckets = Buckets {
-            bits: vec![0],
-            shift: 58,
-            cursors: (0..3).map(|_| AtomicU32::new(0)).collect(),
-            regions: Vec::new(),
-            places: 0,
-        };
-        buckets.add(0, LIMIT - 2).unwrap();
-        buckets.add(1, 2).unwrap();
-        assert_eq!(buckets.next_place(1, true), LIMIT - 2);
-        assert_eq!(buckets.next_place(1, false), LIMIT - 1);
-        // Full: its cursor stands at the limit, and has not come round to 0.
-        assert_eq!(buckets.regions().last(), Some((LIMIT - 2, LIMIT)));
-        let error = buckets.add(2, 1).unwrap_err();
-        assert!(matches!(error, Error::OutOfMemory { what: "the places of pairs", .. }), "{error}");
-        assert!(!buckets.contains(2));
+    pub fn number(&self, bucket: u32) -> u32 {
+        let at = bucket as usize / 64;
+        self.before[at] + (self.bits[at] & !(u64::MAX << (bucket % 64))).count_ones()
     }
 }

@@ -2,14 +2,12 @@
 
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
-use rayon::ThreadPool;
-use rayon::prelude::*;
-
 use super::Pair;
 use super::corpus::{Corpus, Part, Slot};
 use super::pairs::{self, Buckets, Occurrences, PairIndex, Sketch};
 use crate::error::add_counts;
 use crate::memory::{prefer_huge_pages, prefetch};
+use crate::threads::{Pool, on_each};
 use crate::{Error, Job, Result};
 
 /// A pair whose count reached the threshold when it was first counted.
@@ -63,21 +61,6 @@ impl Found {
     pub fn prefetch_places(&self, pair: u32) {
         let Info { start, len, .. } = self.infos[pair as usize];
         self.places[start..start + len].iter().step_by(LINE).take(4).for_each(prefetch);
-    }
-}
-
-/// Who does the work: some threads, or the calling one.
-pub type Pool<'p> = Option<&'p ThreadPool>;
-
-/// Does something with each part of a corpus; the results come in the parts' order.
-pub fn on_each<P: Send, T: Send>(
-    pool: Pool<'_>,
-    parts: Vec<P>,
-    f: impl Fn(P) -> Result<T> + Send + Sync,
-) -> Result<Vec<T>> {
-    match pool {
-        Some(pool) => pool.install(|| parts.into_par_iter().map(f).collect()),
-        None => parts.into_iter().map(f).collect(),
     }
 }
 
@@ -212,14 +195,17 @@ pub fn reserve<T>(places: &mut Vec<T>, more: usize) -> Result<()> {
     Ok(())
 }
 
-/// How many places are looked for together: while one is written, the lines of the next ones are on their way.
+/// How many places are put down together: while one is written, the lines of the next ones are on their way.
 const BATCH: usize = 64;
+
+/// Where the places of a bucket begin and end.
+type Region = (usize, usize);
 
 /// A later round: follows the pairs that reach the threshold, of those that may, unless they are too long. Begins the
 /// corpus's round, with so many symbols. There is to be room for `more` places.
 ///
-/// The sketch says at how many places the pairs of each of its buckets stand at most. So these can be put down bucket by
-/// bucket in one pass, before anybody knows which pairs they are of.
+/// Nobody knows yet which pairs reach it, but the sketch knows which buckets' may: in one pass, all of their places are put
+/// down bucket by bucket, from left to right.
 #[allow(clippy::too_many_arguments, reason = "what a round begins with")]
 pub fn find<S: Slot>(
     found: &mut Found,
@@ -231,69 +217,167 @@ pub fn find<S: Slot>(
     pool: Pool<'_>,
     job: &Job,
 ) -> Result<()> {
-    let buckets = sketch.reaching(threshold)?;
-    found.begin(buckets.places(), more)?;
-    let (alone, threads) = (corpus.segments() == 1, corpus.segments());
-    corpus.rewrite(symbols, |parts| {
-        on_each(pool, parts, |part| put_down(part, &buckets, &found.places, alone, job)).map(drop)
-    })?;
-    let regions: Vec<_> = buckets.regions().collect();
-    debug_assert!(regions.windows(2).all(|pair| pair[0].1 <= pair[1].0), "the sketch promised too few places");
-    let shares = Share::of_each(threads, &regions, &mut found.places);
+    let buckets = sketch.reaching(threshold);
+    let regions = if corpus.segments() == 1 {
+        put_down_alone(found, corpus, symbols, &buckets, more, job)?
+    } else {
+        put_down_together(found, corpus, symbols, &buckets, more, pool, job)?
+    };
+    let shares = Share::of_each(corpus.segments(), &regions, &mut found.places);
     let corpus = &*corpus;
     let infos = on_each(pool, shares, |share| share.pairs(corpus, threshold, &is_short, job))?;
     infos.into_iter().flatten().for_each(|info| found.add(info));
     Ok(())
 }
 
-/// Compacts a part of a corpus and puts down on the way where the pairs of the buckets are.
-fn put_down<S: Slot>(part: Part<'_, S>, buckets: &Buckets, places: &[AtomicU32], alone: bool, job: &Job) -> Result<()> {
+/// Compacts a part of a corpus, and calls `f` on where the pairs of the buckets are, up to [`BATCH`] at a time: the bucket's
+/// number and the slot.
+fn in_batches<S: Slot>(
+    part: Part<'_, S>,
+    buckets: &Buckets,
+    job: &Job,
+    mut f: impl FnMut(&[(u32, u32)]),
+) -> Result<()> {
     let mut waiting = [(0, 0); BATCH];
     let mut len = 0;
+    let mut give = |waiting: &mut [(u32, u32)]| {
+        waiting.iter_mut().for_each(|(bucket, _)| *bucket = buckets.number(*bucket));
+        f(waiting);
+    };
     part.compact(job, |is_pair, pair, slot| {
         // Whether a pair waits is no branch: nobody could predict it.
         let bucket = buckets.of(pair);
         waiting[len] = (bucket, slot);
         len += usize::from(is_pair & buckets.contains(bucket));
         if len == BATCH {
-            write(&waiting, buckets, places, alone);
+            give(&mut waiting);
             len = 0;
         }
     })?;
-    write(&waiting[..len], buckets, places, alone);
+    give(&mut waiting[..len]);
     Ok(())
 }
 
-/// Writes slots to the regions of their buckets.
-#[inline(never)]
-fn write(waiting: &[(u32, u32)], buckets: &Buckets, places: &[AtomicU32], alone: bool) {
-    let mut own = [0; BATCH];
-    for (&(bucket, _), own) in waiting.iter().zip(&mut own) {
-        *own = buckets.next_place(bucket, alone);
-        prefetch(&places[*own]);
+/// A single thread knows where each bucket's next place goes, if each gets a region that is as long as it may be at most.
+fn put_down_alone<S: Slot>(
+    found: &mut Found,
+    corpus: &mut Corpus<S>,
+    symbols: usize,
+    buckets: &Buckets,
+    more: usize,
+    job: &Job,
+) -> Result<Vec<Region>> {
+    let mut end = 0;
+    let regions = buckets.most().iter().map(|most| {
+        let start = end;
+        end += most;
+        (start, start)
+    });
+    let mut regions: Vec<Region> = regions.collect();
+    found.begin(end, more)?;
+    let places = &mut found.places;
+    corpus.rewrite(symbols, |parts| {
+        parts.into_iter().try_for_each(|part| {
+            in_batches(part, buckets, job, |batch| {
+                let mut own = [0; BATCH];
+                for (&(number, _), own) in batch.iter().zip(&mut own) {
+                    let end = &mut regions[number as usize].1;
+                    *own = *end;
+                    *end += 1;
+                    prefetch(&places[*own]);
+                }
+                batch.iter().zip(own).for_each(|(&(_, slot), own)| *places[own].get_mut() = slot);
+            })
+        })
+    })?;
+    debug_assert!(regions.windows(2).all(|pair| pair[0].1 <= pair[1].0), "the sketch promised too few places");
+    Ok(regions)
+}
+
+/// Several threads make lists of what they find, each from left to right in its own segment. Then it is known where those of
+/// each go, and nobody waits for another, as with a place in common they would.
+fn put_down_together<S: Slot>(
+    found: &mut Found,
+    corpus: &mut Corpus<S>,
+    symbols: usize,
+    buckets: &Buckets,
+    more: usize,
+    pool: Pool<'_>,
+    job: &Job,
+) -> Result<Vec<Region>> {
+    let expected = buckets.most().iter().sum::<usize>() / corpus.segments();
+    let mut lists =
+        corpus.rewrite(symbols, |parts| on_each(pool, parts, |part| List::of(part, buckets, expected, job)))?;
+    let mut end = 0;
+    let regions = (0..buckets.most().len()).map(|number| {
+        let start = end;
+        for list in &mut lists {
+            // There are fewer than slots, of which there are fewer than 2^32.
+            let cursor = &mut list.cursors[number];
+            end += std::mem::replace(cursor, end);
+        }
+        (start as usize, end as usize)
+    });
+    let regions = regions.collect();
+    found.begin(end as usize, more)?;
+    on_each(pool, lists, |list| list.put_down(&found.places, job))?;
+    Ok(regions)
+}
+
+/// Where in a part of a corpus the pairs of some buckets are.
+struct List {
+    /// The number of each one's bucket, and its slot.
+    places: Vec<(u32, u32)>,
+    /// How many each bucket has, and then where its next one goes.
+    cursors: Vec<u32>,
+}
+
+impl List {
+    fn of<S: Slot>(part: Part<'_, S>, buckets: &Buckets, expected: usize, job: &Job) -> Result<Self> {
+        let mut list = Self { places: Vec::with_capacity(expected), cursors: vec![0; buckets.most().len()] };
+        prefer_huge_pages(&mut list.places);
+        in_batches(part, buckets, job, |batch| {
+            batch.iter().for_each(|&(number, _)| list.cursors[number as usize] += 1);
+            list.places.extend_from_slice(batch);
+        })?;
+        Ok(list)
     }
-    waiting.iter().zip(own).for_each(|(&(_, slot), own)| places[own].store(slot, Relaxed));
+
+    /// Writes the slots to where those of their buckets are brought together.
+    fn put_down(mut self, places: &[AtomicU32], job: &Job) -> Result<()> {
+        for listed in self.places.chunks(CHECK) {
+            job.check()?;
+            for &(number, slot) in listed {
+                let cursor = &mut self.cursors[number as usize];
+                places[*cursor as usize].store(slot, Relaxed);
+                *cursor += 1;
+            }
+        }
+        Ok(())
+    }
 }
 
 /// Regions next to each other, with their places.
 struct Share<'s> {
-    regions: &'s [(usize, usize)],
+    regions: &'s [Region],
     /// Where the places begin among all.
     begin: usize,
     places: &'s mut [AtomicU32],
 }
 
 impl<'s> Share<'s> {
-    /// Of all regions and places, about as many regions for each thread.
-    fn of_each(threads: usize, regions: &'s [(usize, usize)], mut places: &'s mut [AtomicU32]) -> Vec<Self> {
-        let (size, mut begin) = (regions.len().div_ceil(threads).max(1), 0);
-        let share = |(number, own): (usize, _)| {
-            let end = regions.get((number + 1) * size).map_or(begin + places.len(), |next| next.0);
+    /// A share of about as many places for each thread.
+    fn of_each(threads: usize, mut regions: &'s [Region], mut places: &'s mut [AtomicU32]) -> Vec<Self> {
+        let size = places.len().div_ceil(threads);
+        let (mut shares, mut begin) = (Vec::new(), 0);
+        while !regions.is_empty() {
+            let own = regions.partition_point(|region| region.0 < begin + size).max(1);
+            let end = regions.get(own).map_or(begin + places.len(), |next| next.0);
             let (first, rest) = std::mem::take(&mut places).split_at_mut(end - begin);
-            places = rest;
-            Self { regions: own, begin: std::mem::replace(&mut begin, end), places: first }
-        };
-        regions.chunks(size).enumerate().map(share).collect()
+            shares.push(Self { regions: &regions[..own], begin, places: first });
+            (regions, places, begin) = (&regions[own..], rest, end);
+        }
+        shares
     }
 
     /// The pairs to follow, each with its places side by side.
@@ -304,12 +388,9 @@ impl<'s> Share<'s> {
         is_short: &impl Fn(Pair) -> bool,
         job: &Job,
     ) -> Result<Vec<Info>> {
-        let starts: Vec<_> = corpus.starts().collect();
         let mut pairs = Pairs { corpus, threshold, infos: Vec::new(), others: Vec::new(), job };
         for &(start, end) in self.regions {
-            let places = &mut self.places[start - self.begin..end - self.begin];
-            pairs.order(places, &starts);
-            pairs.tell_apart(start, places)?;
+            pairs.tell_apart(start, &mut self.places[start - self.begin..end - self.begin])?;
         }
         pairs.infos.retain(|info| is_short(info.pair));
         Ok(pairs.infos)
@@ -327,29 +408,6 @@ struct Pairs<'c, S> {
 }
 
 impl<S: Slot> Pairs<'_, S> {
-    /// Orders a region from left to right. Threads wrote to it as they came, but each from left to right in the segment
-    /// that begins at its start.
-    fn order(&mut self, places: &mut [AtomicU32], starts: &[u32]) {
-        let (left, right) = starts.split_at(starts.len() / 2);
-        if left.is_empty() {
-            return;
-        }
-        self.others.clear();
-        let mut len = 0;
-        for at in 0..places.len() {
-            let slot = *places[at].get_mut();
-            *places[len].get_mut() = slot;
-            len += usize::from(slot < right[0]);
-            if slot >= right[0] {
-                self.others.push(slot);
-            }
-        }
-        let (before, behind) = places.split_at_mut(len);
-        behind.iter_mut().zip(&self.others).for_each(|(place, &slot)| *place.get_mut() = slot);
-        self.order(before, left);
-        self.order(behind, right);
-    }
-
     /// Brings the places of each pair together, those of a bucket given from left to right, until all that are left are too
     /// few. Mostly there is one pair, or one frequent pair that is met soon.
     fn tell_apart(&mut self, start: usize, places: &mut [AtomicU32]) -> Result<()> {

@@ -4,13 +4,11 @@ use super::{Key, Lookup, WordCounts, inline};
 use crate::count::runs::{Run, Spill};
 use crate::memory::prefetch;
 use crate::pretokenize::SPANS;
+use crate::threads::{Pool, on_each};
 use crate::{Error, Job, Result};
 
 /// How many words are looked up together at most: while one is compared, the lines of the next ones are on their way.
 const BATCH: usize = 2 * SPANS;
-
-/// How many blocks of words are brought over between two checks of whether to stop.
-const CHECK: usize = 1 << 10;
 
 /// How many of the most frequent words are counted in a table of their own, small enough for the nearest caches.
 const HOT: usize = 1 << 12;
@@ -89,40 +87,48 @@ impl<'j> Tally<'j> {
     }
 
     /// Brings the hot words into the table.
-    pub fn settle(&mut self) -> Result<()> {
+    fn settle(&mut self) -> Result<()> {
         for hot in std::mem::replace(&mut *self.hot, [Hot::default(); HOT]) {
             self.cool(&hot);
         }
         std::mem::replace(&mut self.outcome, Ok(()))
     }
 
-    /// Adds all that another holds; both are settled. As long as neither has spilled, in memory.
-    pub fn absorb(&mut self, mut other: Self) -> Result<()> {
-        self.job.check()?;
-        if self.has_spilled() || other.has_spilled() {
-            self.spill()?;
-            other.spill()?;
-        } else {
-            if self.words.len < other.words.len {
-                std::mem::swap(self, &mut other);
-            }
-            let room = self.words.room.saturating_add(other.words.room);
-            self.words.room = room.saturating_sub(other.words.memory());
-            for (at, block) in other.words.blocks().enumerate() {
-                if at % CHECK == 0 {
-                    self.job.check()?;
-                }
-                self.words.prefetch_homes(block);
-                for (word, count) in other.words.words_of(block) {
-                    self.add(word, count)?;
-                }
-            }
-            self.words.room = room;
+    /// All that some tallies hold, in one: in memory, as long as none has spilled and there is room for all.
+    pub fn join(mut tallies: Vec<Self>, pool: Pool<'_>, job: &'j Job) -> Result<Self> {
+        on_each(pool, tallies.iter_mut().collect(), Self::settle)?;
+        let stay_apart = tallies.iter().any(Self::has_spilled) || !Self::join_tables(&mut tallies, pool, job)?;
+        if stay_apart && tallies.len() > 1 {
+            on_each(pool, tallies.iter_mut().collect(), Self::spill)?;
         }
-        if let (Some(own), Some(others)) = (&mut self.spill, other.spill) {
-            own.take(others);
+        let mut tallies = tallies.into_iter();
+        let mut all = tallies.next().unwrap_or_else(|| Self::new(job));
+        for other in tallies {
+            if let (Some(own), Some(others)) = (&mut all.spill, other.spill) {
+                own.take(others);
+            }
         }
-        Ok(())
+        Ok(all)
+    }
+
+    /// Brings all words together in the first one's table, unless there is no room for them.
+    fn join_tables(tallies: &mut [Self], pool: Pool<'_>, job: &Job) -> Result<bool> {
+        if tallies.len() <= 1 {
+            return Ok(true);
+        }
+        let room = tallies.iter().fold(0, |room: usize, tally| room.saturating_add(tally.words.room));
+        let mut tables: Vec<_> = tallies.iter_mut().map(|tally| std::mem::take(&mut tally.words)).collect();
+        match WordCounts::for_all(&mut tables, room) {
+            Ok(mut all) => {
+                all.take_in(&tables, pool, job)?;
+                tallies[0].words = all;
+                Ok(true)
+            }
+            Err(refused) => {
+                tallies.iter_mut().zip(tables).for_each(|(tally, table)| tally.words = table);
+                if tallies.iter().any(|tally| tally.spill.is_none()) { Err(refused) } else { Ok(false) }
+            }
+        }
     }
 
     /// Everything in runs; none where it is all in the table.
@@ -137,6 +143,11 @@ impl<'j> Tally<'j> {
     pub fn into_words(mut self) -> WordCounts {
         self.words.room = usize::MAX;
         self.words
+    }
+
+    /// How many words are in the table.
+    pub fn len(&self) -> usize {
+        self.words.len
     }
 
     /// Whether nothing was counted. A word that became hot was in the table before, or is in a run.
