@@ -14,8 +14,11 @@ if TYPE_CHECKING:
 _NAMES = ("gpt2", "cl100k", "o200k")
 # What GPT-2 itself had, and older encodings still have.
 _GPT2 = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
-# Ends of lines and texts, and flags that change how all is read, are not the same in that engine and in ours.
-_READ_OTHERWISE = re.compile(r"\$|(?<!\[)\^|\\[AzZGKbB<>]|\(\?[a-z]*[msxU]")
+# Ends of lines and texts, and flags that change how all is read, are not the same in that engine and in ours. Nor is which
+# letters are the same but for their case: Turkish ones are, of i, and what a class or a range of letters comes to.
+_READ_OTHERWISE = re.compile(r"\$|(?<!\[)\^|\\[AzZGKbB<>]|\(\?[a-z]*[imsxU]")
+# Contractions in any case, as many encodings have them: plain letters but i.
+_SAME_IN_ANY_CASE = re.compile(r"\(\?i:(?:[a-hj-z'|]|\[[a-hj-z]+\])*\)")
 
 
 def is_encoding(value: object) -> bool:
@@ -34,7 +37,7 @@ def pattern_of(expression: str) -> str:
     known = {_bpe.pattern_regex(name): name for name in _NAMES} | {_GPT2: "gpt2"}
     if expression in known:
         return known[expression]
-    if found := _READ_OTHERWISE.search(expression):
+    if found := _READ_OTHERWISE.search(_SAME_IN_ANY_CASE.sub("", expression)):
         reason = f"its pattern has {found[0]!r}, which tiktoken's engine may read otherwise"
         raise UnrepresentableError(f"cannot read this encoding exactly: {reason}; give it a pattern without")
     return expression

@@ -315,7 +315,7 @@ impl Tokenizer {
     }
 
     fn text(&self, text: &str, words: &mut Words<'_>) -> Result<()> {
-        self.0.pattern.for_each_spans(text, |start, ends| words.add(text.as_bytes(), start, ends))?;
+        self.0.pattern.for_each_spans(text, words.job(), |start, ends| words.add(text.as_bytes(), start, ends))?;
         words.end(text.as_bytes())
     }
 

@@ -77,9 +77,6 @@ impl Words for WordCounts {
 /// How much of a file one task reads and counts: it should not have left the nearer caches when it is counted.
 const BLOCK: usize = 1 << 16;
 
-/// How much text a custom pattern cuts between two checks of whether to stop.
-const CHECK: usize = 1 << 16;
-
 /// How to count.
 #[derive(Clone, Copy, Debug)]
 pub struct Counter<'a> {
@@ -237,17 +234,10 @@ impl<'a> Counter<'a> {
             match segment {
                 Segment::Text(segment) => {
                     let end = start + segment.len();
-                    match self.pattern.custom() {
-                        None => self.count_segment(text, start, end, tally)?,
-                        // It is slower, and the text may be a whole file.
-                        Some(custom) => custom.for_each_span(&text[start..end], |from, to| {
-                            tally.push(bytes, start, from, &[to]);
-                            if start + to - checked >= CHECK {
-                                checked = start + to;
-                                self.job.check()?;
-                            }
-                            Ok(())
-                        })?,
+                    if self.pattern.is_named() {
+                        self.count_segment(text, start, end, tally)?;
+                    } else {
+                        self.count_spans(text, start, end, tally)?;
                     }
                     start = end;
                 }
@@ -279,7 +269,8 @@ impl<'a> Counter<'a> {
     }
 
     fn count_spans(&self, text: &str, start: usize, end: usize, tally: &mut Tally<'_>) -> Result<()> {
-        self.pattern.for_each_spans(&text[start..end], |from, ends| tally.push(text.as_bytes(), start, from, ends))
+        let count = |from, ends: &[usize]| tally.push(text.as_bytes(), start, from, ends);
+        self.pattern.for_each_spans(&text[start..end], self.job, count)
     }
 }
 
@@ -454,12 +445,12 @@ mod tests {
     }
 
     #[test]
-    fn a_long_text_under_a_custom_pattern_can_be_stopped_in_the_middle() {
+    fn a_text_under_a_custom_pattern_can_be_stopped_after_any_match() {
         let job = Job::default();
         job.cancel();
-        for text in ["low lower ".repeat(CHECK), "low<e>".repeat(CHECK), "low".repeat(CHECK)] {
+        for text in ["low lower", "low<e>low", "low"] {
             with_counter(r"\w+|\s+", &job, |counter| {
-                assert!(matches!(counter.count_text(&text, &mut Tally::new(&job)), Err(Error::Interrupted)));
+                assert!(matches!(counter.count_text(text, &mut Tally::new(&job)), Err(Error::Interrupted)));
             });
         }
     }

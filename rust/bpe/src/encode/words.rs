@@ -84,6 +84,11 @@ impl<'a> Words<'a> {
         std::mem::replace(&mut self.outcome, Ok(()))
     }
 
+    /// What asks to stop.
+    pub fn job(&self) -> &'a Job {
+        self.job
+    }
+
     /// How many ids were written, but for those of words that wait.
     pub fn count(&self) -> usize {
         self.out.count()

@@ -3,7 +3,7 @@
 use fancy_regex::{Regex, RegexBuilder};
 
 use super::dialect;
-use crate::{Error, Result};
+use crate::{Error, Job, Result};
 
 /// How much the engine may go back and forth on one match before it gives up.
 const BACKTRACK_LIMIT: usize = 50_000_000;
@@ -34,22 +34,27 @@ impl Custom {
         &self.source
     }
 
-    /// Calls `f` on start and end of each match and of each stretch between two of them, in order, until it fails.
+    /// Calls `f` on start and end of each match and of each stretch between two of them, in order.
     ///
     /// The engine's own iterator passes over an empty match that touches the match before it; here it is an error.
-    pub fn for_each_span(&self, text: &str, mut f: impl FnMut(usize, usize) -> Result<()>) -> Result<()> {
+    pub fn for_each_span(&self, text: &str, job: &Job, mut f: impl FnMut(usize, usize)) -> Result<()> {
         let mut done = 0;
+        // Any match may have taken the engine through all the rest of the text.
         while let Some(found) = self.regex.find_from_pos(text, done).map_err(|error| self.failed(&error))? {
             if found.start() == found.end() {
                 return Err(self.matches_nothing(&format!("at byte {} of a text", found.start())));
             }
             if done < found.start() {
-                f(done, found.start())?;
+                f(done, found.start());
             }
-            f(found.start(), found.end())?;
+            f(found.start(), found.end());
             done = found.end();
+            job.check()?;
         }
-        if done < text.len() { f(done, text.len()) } else { Ok(()) }
+        if done < text.len() {
+            f(done, text.len());
+        }
+        Ok(())
     }
 
     /// Looks for a text in which the pattern matches the empty string. Without assertions it does so in the empty text

@@ -21,7 +21,7 @@ use cursor::Cursor;
 use custom::Custom;
 pub(crate) use spans::SPANS;
 
-use crate::{Error, Result};
+use crate::{Error, Job, Result};
 
 /// How a text is cut into pre-tokens.
 #[derive(Clone, Debug)]
@@ -111,14 +111,6 @@ impl Pattern {
         !matches!(self.0, Kind::Custom(_))
     }
 
-    /// The compiled expression, unless the pattern is a named one.
-    pub(crate) fn custom(&self) -> Option<&Custom> {
-        match &self.0 {
-            Kind::Custom(custom) => Some(custom),
-            _ => None,
-        }
-    }
-
     /// Calls `f` on each pre-token in order; together they are the text.
     ///
     /// Only a custom pattern can fail: where the engine gives up, or where it matches the empty string after all.
@@ -130,7 +122,7 @@ impl Pattern {
     /// [`for_each`](Self::for_each), with the place of each pre-token in the text: its start and its end.
     #[inline]
     pub fn for_each_span(&self, text: &str, mut f: impl FnMut(usize, usize)) -> Result<()> {
-        self.for_each_spans(text, |mut start, ends| {
+        self.for_each_spans(text, &Job::default(), |mut start, ends| {
             for &end in ends {
                 f(start, end);
                 start = end;
@@ -138,18 +130,16 @@ impl Pattern {
         })
     }
 
-    /// [`for_each_span`](Self::for_each_span), up to `SPANS` at a time: the start of the first, and all their ends.
+    /// [`for_each_span`](Self::for_each_span), up to `SPANS` at a time: the start of the first, and all their ends. Under a
+    /// custom pattern, which may take any time, the job can be stopped in the middle.
     #[inline]
-    pub fn for_each_spans(&self, text: &str, mut f: impl FnMut(usize, &[usize])) -> Result<()> {
+    pub fn for_each_spans(&self, text: &str, job: &Job, mut f: impl FnMut(usize, &[usize])) -> Result<()> {
         match &self.0 {
             Kind::Gpt2 => spans::for_each_spans::<gpt2::Gpt2>(text, f),
             Kind::Cl100k => spans::for_each_spans::<modern::Cl100k>(text, f),
             Kind::O200k => spans::for_each_spans::<modern::O200k>(text, f),
             Kind::Custom(custom) => {
-                return custom.for_each_span(text, |start, end| {
-                    f(start, &[end]);
-                    Ok(())
-                });
+                return custom.for_each_span(text, job, |start, end| f(start, &[end]));
             }
         }
         Ok(())
