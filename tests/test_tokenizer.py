@@ -250,6 +250,24 @@ def test_training_imports_next_to_nothing(tmp_path: Path) -> None:
     subprocess.run([sys.executable, "-c", code, text, tmp_path / "tokenizer.json"], check=True)
 
 
+@pytest.mark.parametrize("threads", [1, 2])
+def test_errors_of_a_batch_name_the_text(tokenizer: Tokenizer, threads: int) -> None:
+    many = ["low lower " * 100] * 400
+    for texts, where in ((["a", "b", f"c{END}"], 2), ([*many, END, "a"], 400)):
+        with pytest.raises(
+            DisallowedSpecialTokenError, match=rf"^texts\[{where}\]: the text contains the special token"
+        ):
+            tokenizer.encode_batch(texts, special="error", threads=threads)
+        with pytest.raises(DisallowedSpecialTokenError, match=rf"^texts\[{where}\]: "):
+            tokenizer.encode_batch_numpy(texts, special="error", threads=threads)
+    with pytest.raises(TextEncodingError, match=r"^texts\[1\]: the text has no UTF-8 form"):
+        tokenizer.encode_batch(["a", "\ud800"], threads=threads)
+    with pytest.raises(TypeError, match=r"^texts\[1\]: a text must be str or bytes, not int"):
+        tokenizer.encode_batch(["a", 3], threads=threads)  # type: ignore[list-item]
+    with pytest.raises(TypeError, match="a list of texts, not a single bytes"):
+        tokenizer.encode_batch(b"abc", threads=threads)  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize("threads", [1, 2, 5, None])
 def test_batches_do_not_depend_on_threads(threads: int | None) -> None:
     tokenizer = train_bpe_from_iterator(["the cat sat on the mat, the cat's hat " * 20], 300)

@@ -117,11 +117,13 @@ impl Tokenizer {
         Vec<T>: Ids,
     {
         let (py, policy) = (texts.py(), policy(special)?);
-        if texts.cast::<PyString>().is_ok() {
-            return Err(PyTypeError::new_err("texts must be a list of texts, not a single str"));
+        if texts.cast::<PyString>().is_ok() || texts.cast::<PyBytes>().is_ok() {
+            let message = format!("texts must be a list of texts, not a single {}", texts.get_type().name()?);
+            return Err(PyTypeError::new_err(message));
         }
         let items: Vec<Bound<'_, PyAny>> = texts.try_iter()?.collect::<PyResult<_>>()?;
-        let utf8: Vec<Cow<'_, [u8]>> = items.iter().map(text).collect::<PyResult<_>>()?;
+        let utf8 = |(number, item)| text(item).map_err(|error| in_text(py, &error, number));
+        let utf8: Vec<Cow<'_, [u8]>> = items.iter().enumerate().map(utf8).collect::<PyResult<_>>()?;
         let slices: Vec<&[u8]> = utf8.iter().map(|text| &**text).collect();
         let bytes = slices.iter().map(|slice| slice.len()).sum::<usize>();
         if bytes <= SMALL {
@@ -155,6 +157,12 @@ impl Tokenizer {
         let length = self.0.decoded_length(ids).or_raise(py)?;
         PyBytes::new_with(py, length, |target| self.0.decode_into(ids, target).or_raise(py))
     }
+}
+
+/// An exception with the number of its text among many.
+fn in_text(py: Python<'_>, error: &PyErr, number: usize) -> PyErr {
+    let message = format!("texts[{number}]: {}", error.value(py));
+    error.get_type(py).call1((message,)).map_or_else(|other| other, PyErr::from_value)
 }
 
 /// An array of ids. Few are copied, for handing their memory over would cost more.

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use super::Ids;
 use crate::tokenizer::{Policy, SpecialPolicy, Tokenizer};
-use crate::{Job, Result};
+use crate::{Error, Job, Result};
 
 /// Bytes of text that a thread takes at a time.
 const PART: usize = 1 << 18;
@@ -36,7 +36,7 @@ impl Tokenizer {
         let policy = self.policy(policy)?;
         let bytes: usize = texts.iter().map(|text| text.len()).sum();
         if threads <= 1 || bytes < WORTH_THREADS {
-            return self.encode_part(texts, bytes, &policy, job);
+            return self.encode_part(0, texts, bytes, &policy, job);
         }
         let parts = cut(texts, (bytes / threads / 4).clamp(1, PART));
         let next = AtomicUsize::new(0);
@@ -44,8 +44,8 @@ impl Tokenizer {
             let mut encoded = Vec::new();
             loop {
                 let at = next.fetch_add(1, Relaxed);
-                let Some(part) = parts.get(at) else { return encoded };
-                encoded.push((at, self.encode_part(part, bytes / threads, &policy, job)));
+                let Some(&(first, part)) = parts.get(at) else { return encoded };
+                encoded.push((at, self.encode_part(first, part, bytes / threads, &policy, job)));
             }
         };
         let mut encoded = std::thread::scope(|scope| {
@@ -62,16 +62,23 @@ impl Tokenizer {
         join(encoded.into_iter().map(|(_, part)| part), texts.len())
     }
 
-    /// Encodes some of the texts; of them all this thread will get `share` bytes.
-    fn encode_part<T>(&self, texts: &[&[u8]], share: usize, policy: &Policy<'_>, job: &Job) -> Result<BatchIds<T>>
+    /// Encodes some of the texts, from the one with number `first` on; of them all this thread will get `share` bytes.
+    fn encode_part<T>(
+        &self,
+        first: usize,
+        texts: &[&[u8]],
+        share: usize,
+        policy: &Policy<'_>,
+        job: &Job,
+    ) -> Result<BatchIds<T>>
     where
         Vec<T>: Ids,
     {
         let (mut ids, mut ends) = (Vec::new(), Vec::with_capacity(texts.len()));
         ids.expect(texts.iter().map(|text| text.len()).sum())?;
         self.with_words(share, &mut ids, job, |words| {
-            for text in texts {
-                self.whole(text, policy, words)?;
+            for (number, text) in (first..).zip(texts) {
+                self.whole(text, policy, words).map_err(|error| placed(error, number))?;
                 ends.push(words.count());
             }
             Ok(())
@@ -80,9 +87,17 @@ impl Tokenizer {
     }
 }
 
-/// Texts in groups of about so many bytes.
-fn cut<'s, 't>(mut texts: &'s [&'t [u8]], bytes: usize) -> Vec<&'s [&'t [u8]]> {
-    let mut parts = Vec::new();
+/// An error with the number of its text, from 0 on.
+fn placed(error: Error, number: usize) -> Error {
+    match error {
+        Error::DisallowedSpecial { .. } => Error::In { origin: format!("texts[{number}]"), source: Box::new(error) },
+        other => other,
+    }
+}
+
+/// Texts in groups of about so many bytes, each with the number of its first one.
+fn cut<'s, 't>(mut texts: &'s [&'t [u8]], bytes: usize) -> Vec<(usize, &'s [&'t [u8]])> {
+    let (mut parts, mut first) = (Vec::new(), 0);
     while !texts.is_empty() {
         let mut sum = 0;
         let more = texts.iter().take_while(|text| {
@@ -91,7 +106,8 @@ fn cut<'s, 't>(mut texts: &'s [&'t [u8]], bytes: usize) -> Vec<&'s [&'t [u8]]> {
             goes_on
         });
         let (part, rest) = texts.split_at(more.count());
-        parts.push(part);
+        parts.push((first, part));
+        first += part.len();
         texts = rest;
     }
     parts
