@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 _NAMES = ("gpt2", "cl100k", "o200k")
 # What GPT-2 itself had, and older encodings still have.
 _GPT2 = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
-# Ends of lines and texts, and flags that change how all is read, are not the same in that engine and in ours. Nor is which
-# letters are the same but for their case: Turkish ones are, of i, and what a class or a range of letters comes to.
+# Ends of lines and texts, and flags that change how all is read, are not the same in that engine and in ours. Nor is
+# what differs in case only: there are Turkish letters like i, and classes and ranges of letters.
 _READ_OTHERWISE = re.compile(r"\$|(?<!\[)\^|\\[AzZGKbB<>]|\(\?[a-z]*[imsxU]")
 # Contractions in any case, as many encodings have them: plain letters but i.
 _SAME_IN_ANY_CASE = re.compile(r"\(\?i:(?:[a-hj-z'|]|\[[a-hj-z]+\])*\)")
