@@ -64,8 +64,20 @@ fn a_batch_equals_its_texts_one_by_one() {
     }
     let empty: BatchIds<u32> = tokenizer.encode_batch(&[], &SpecialPolicy::Token, 2, &job).unwrap();
     assert_eq!(empty, BatchIds::default());
-    let refused: Result<BatchIds<u32>, _> = tokenizer.encode_batch(&slices, &SpecialPolicy::Error, 2, &job);
-    assert!(matches!(refused, Err(Error::DisallowedSpecial { .. })));
+}
+
+#[test]
+fn an_error_in_a_batch_names_the_text() {
+    let (tokenizer, job) = (tokenizer(), Job::default());
+    let mut texts: Vec<String> = (0..3000).map(|number| word(number, number % 300)).collect();
+    texts[2500].push_str("<e>");
+    let slices: Vec<&[u8]> = texts.iter().map(|text| text.as_bytes()).collect();
+    for threads in [1, 2, 7] {
+        let refused: Result<BatchIds<u32>, _> = tokenizer.encode_batch(&slices, &SpecialPolicy::Error, threads, &job);
+        let Err(Error::In { origin, source }) = refused else { panic!("{refused:?}") };
+        assert_eq!(origin, "texts[2500]");
+        assert!(matches!(*source, Error::DisallowedSpecial { .. }));
+    }
 }
 
 #[test]
