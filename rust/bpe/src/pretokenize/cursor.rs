@@ -27,8 +27,14 @@ impl<'t> Cursor<'t> {
     /// Classes and length in bytes of the character at `position`; no class and no length at the end.
     #[inline]
     pub fn at(&mut self, position: usize) -> (u8, usize) {
-        self.saw_end |= position >= self.text.len();
-        self.classes.at(self.text.as_bytes(), position)
+        match self.text.as_bytes().get(position) {
+            Some(&byte) if byte < 128 => (self.classes.of(byte as char), 1),
+            Some(_) => self.classes.wide_at(self.text.as_bytes(), position),
+            None => {
+                self.saw_end = true;
+                (0, 0)
+            }
+        }
     }
 
     /// The byte at `position`, 0 at the end. (A NUL in the text is no byte that any pattern names.)
