@@ -155,7 +155,7 @@ def test_bad_input_is_a_typed_error(tokenizer: Tokenizer) -> None:
     with pytest.raises(TypeError, match="str or bytes, not int"):
         list(tokenizer.encode_iterable([5]))  # type: ignore[list-item]
     with pytest.raises(TypeError, match="texts must be an iterable of str or bytes, such as a list"):
-        tokenizer.encode_iterable(b"abc")  # type: ignore[arg-type]
+        tokenizer.encode_iterable(b"abc")  # type: ignore[arg-type]  # what is tested
 
 
 def test_a_lone_surrogate_is_an_error_of_what_it_stands_in(tokenizer: Tokenizer, tmp_path: Path) -> None:
@@ -263,9 +263,9 @@ def test_errors_of_a_batch_name_the_text(tokenizer: Tokenizer, threads: int) -> 
     with pytest.raises(TextEncodingError, match=r"^texts\[1\]: the text has no UTF-8 form"):
         tokenizer.encode_batch(["a", "\ud800"], threads=threads)
     with pytest.raises(TypeError, match=r"^texts\[1\]: a text must be str or bytes, not int"):
-        tokenizer.encode_batch(["a", 3], threads=threads)  # type: ignore[list-item]
+        tokenizer.encode_batch(["a", 3], threads=threads)  # type: ignore[list-item]  # what is tested
     with pytest.raises(TypeError, match="a list of texts, not a single bytes"):
-        tokenizer.encode_batch(b"abc", threads=threads)  # type: ignore[arg-type]
+        tokenizer.encode_batch(b"abc", threads=threads)  # type: ignore[arg-type]  # what is tested
 
 
 @pytest.mark.parametrize("threads", [1, 2, 5, None])

@@ -334,8 +334,8 @@ struct List {
 
 impl List {
     fn of<S: Slot>(part: Part<'_, S>, buckets: &Buckets, expected: usize, job: &Job) -> Result<Self> {
-        let mut list = Self { places: Vec::with_capacity(expected), cursors: vec![0; buckets.most().len()] };
-        prefer_huge_pages(&mut list.places);
+        let mut list = Self { places: Vec::new(), cursors: vec![0; buckets.most().len()] };
+        reserve(&mut list.places, expected)?;
         in_batches(part, buckets, job, |batch| {
             batch.iter().for_each(|&(number, _)| list.cursors[number as usize] += 1);
             list.places.extend_from_slice(batch);
